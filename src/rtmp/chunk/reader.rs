@@ -1,0 +1,282 @@
+//! From chunks to messages.
+
+use std::collections::BTreeMap;
+
+use super::DEFAULT_CHUNK_SIZE;
+use super::header::{ChunkHeader, Fields, Incomplete, MessageHeader};
+use crate::rtmp::message::{Body, Message, type_id};
+use crate::rtmp::{Error, Limits};
+
+/// What [`ChunkReader::read`] came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Read {
+    Message(Message),
+    /// What is left of the input, if anything, is a header cut short: keep it in
+    /// front of the bytes that come next.
+    NeedMore,
+}
+
+/// Puts messages together from interleaved chunks.
+///
+/// Payload is consumed as it comes, so the input never has to hold a whole
+/// chunk; a header is consumed whole or not at all.
+#[derive(Debug)]
+pub struct ChunkReader {
+    chunk_size: u32,
+    streams: BTreeMap<u32, ChunkStream>,
+    /// The chunk whose payload is being read.
+    open: Option<OpenChunk>,
+    unfinished: usize,
+    restarted: u64,
+    /// Of audio, video and data messages.
+    max_media_size: usize,
+    /// Of all others.
+    max_message_size: usize,
+    max_unfinished: usize,
+    max_chunk_streams: usize,
+    headroom: usize,
+    tailroom: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct OpenChunk {
+    stream_id: u32,
+    left: usize,
+}
+
+/// What lives as long as the connection for each chunk stream: compression of
+/// the next header refers to the last one.
+#[derive(Debug, Default)]
+struct ChunkStream {
+    timestamp: u32,
+    /// Added by a fmt 3 chunk that begins a message.
+    delta: u32,
+    /// The last extended timestamp field, if the last header had one.
+    extended: Option<u32>,
+    length: u32,
+    type_id: u8,
+    message_stream_id: u32,
+    partial: Option<Body>,
+}
+
+impl ChunkReader {
+    /// A reader whose message bodies have `headroom` spare bytes in front and
+    /// capacity for `tailroom` behind.
+    pub fn new(limits: &Limits, headroom: usize, tailroom: usize) -> Self {
+        Self {
+            chunk_size: DEFAULT_CHUNK_SIZE,
+            streams: BTreeMap::new(),
+            open: None,
+            unfinished: 0,
+            restarted: 0,
+            max_media_size: limits.max_stranger_bytes,
+            max_message_size: limits.max_stranger_bytes,
+            max_unfinished: limits.max_stranger_bytes,
+            max_chunk_streams: limits.max_chunk_streams,
+            headroom,
+            tailroom,
+        }
+    }
+
+    /// From the stranger's bounds to those of a publisher.
+    pub fn trust(&mut self, limits: &Limits) {
+        self.max_media_size = limits.max_message_size;
+        self.max_message_size = limits.max_message_size.max(limits.max_stranger_bytes);
+        self.max_unfinished = limits.max_unfinished.max(self.max_message_size);
+    }
+
+    /// Bytes of payload in a chunk, as the peer announced them.
+    pub fn chunk_size(&self) -> u32 {
+        self.chunk_size
+    }
+
+    /// Takes effect at the next chunk, even in the middle of a message.
+    pub fn set_chunk_size(&mut self, size: u32) -> Result<(), Error> {
+        // The top bit must be zero (section 5.4.1); some set it all the same.
+        match size & 0x7FFF_FFFF {
+            0 => Err(Error::ChunkSizeZero),
+            size => {
+                self.chunk_size = size;
+                Ok(())
+            }
+        }
+    }
+
+    /// Discards what has come of the message on a chunk stream (section 5.4.2).
+    pub fn abort(&mut self, chunk_stream_id: u32) {
+        if let Some(stream) = self.streams.get_mut(&chunk_stream_id)
+            && let Some(body) = stream.partial.take()
+        {
+            self.unfinished -= body.len();
+            self.restarted += 1;
+        }
+    }
+
+    /// Messages that were given up half-way, by Abort or by a header in their middle.
+    pub fn restarted(&self) -> u64 {
+        self.restarted
+    }
+
+    /// Bytes of messages begun and not finished.
+    pub fn unfinished(&self) -> usize {
+        self.unfinished
+    }
+
+    /// The next whole message of `input`, consuming what it takes.
+    pub fn read(&mut self, input: &mut &[u8]) -> Result<Read, Error> {
+        loop {
+            let chunk = match self.open {
+                Some(chunk) => chunk,
+                None => match self.begin_chunk(input)? {
+                    Ok(chunk) => chunk,
+                    Err(Incomplete) => return Ok(Read::NeedMore),
+                },
+            };
+            let stream = self
+                .streams
+                .get_mut(&chunk.stream_id)
+                .expect("begin_chunk made it");
+            let body = stream.partial.as_mut().expect("begin_chunk made it");
+
+            if chunk.left > 0 && input.is_empty() {
+                return Ok(Read::NeedMore);
+            }
+            let (payload, rest) = input.split_at(chunk.left.min(input.len()));
+            if self.unfinished + payload.len() > self.max_unfinished {
+                return Err(Error::TooMuchUnfinished {
+                    limit: self.max_unfinished,
+                });
+            }
+            body.append(payload, stream.length as usize, self.tailroom);
+            self.unfinished += payload.len();
+            *input = rest;
+
+            let left = chunk.left - payload.len();
+            if left > 0 {
+                self.open = Some(OpenChunk { left, ..chunk });
+                return Ok(Read::NeedMore);
+            }
+            self.open = None;
+            if body.len() == stream.length as usize {
+                let body = stream.partial.take().unwrap_or_default();
+                self.unfinished -= body.len();
+                return Ok(Read::Message(Message {
+                    timestamp: stream.timestamp,
+                    type_id: stream.type_id,
+                    stream_id: stream.message_stream_id,
+                    body,
+                }));
+            }
+        }
+    }
+
+    /// Reads a chunk's header and brings its chunk stream up to date.
+    fn begin_chunk(&mut self, input: &mut &[u8]) -> Result<Result<OpenChunk, Incomplete>, Error> {
+        let mut fields = Fields(input);
+        let Ok(header) = ChunkHeader::parse(&mut fields) else {
+            return Ok(Err(Incomplete));
+        };
+        let id = header.chunk_stream_id;
+        let known = self.streams.contains_key(&id);
+        if !known {
+            if header.message == MessageHeader::Same {
+                return Err(Error::NoSuchMessage(id));
+            }
+            if self.streams.len() >= self.max_chunk_streams {
+                return Err(Error::TooManyChunkStreams {
+                    limit: self.max_chunk_streams,
+                });
+            }
+        }
+        let stream = self.streams.entry(id).or_default();
+        if header.message == MessageHeader::Same
+            && let Some(field) = stream.extended
+        {
+            // The field is repeated on fmt 3, except by encoders that leave it
+            // out, or that repeat the time where the header had a delta: look
+            // before taking it, as rtmp2src and SRS do.
+            if fields.skip_u32_if([field, stream.timestamp]).is_err() {
+                return Ok(Err(Incomplete));
+            }
+        }
+        *input = fields.0;
+
+        let begins = header.message != MessageHeader::Same || stream.partial.is_none();
+        if begins {
+            if let Some(body) = stream.partial.take() {
+                self.unfinished -= body.len();
+                self.restarted += 1;
+            }
+            stream.begin_message(&header);
+            let limit = match stream.type_id {
+                type_id::AUDIO | type_id::VIDEO | type_id::DATA_AMF0 | type_id::DATA_AMF3 => {
+                    self.max_media_size
+                }
+                _ => self.max_message_size,
+            };
+            if stream.length as usize > limit {
+                return Err(Error::MessageTooLarge {
+                    declared: stream.length as usize,
+                    limit,
+                });
+            }
+            stream.partial = Some(Body::new(self.headroom));
+        }
+        let have = stream.partial.as_ref().map_or(0, |body| body.len());
+        let left = (stream.length as usize - have).min(self.chunk_size as usize);
+        let chunk = OpenChunk {
+            stream_id: id,
+            left,
+        };
+        self.open = Some(chunk);
+        Ok(Ok(chunk))
+    }
+}
+
+impl ChunkStream {
+    /// Applies the header of a message's first chunk. A first header of fmt 1 or
+    /// 2 (librtmp, DJI) counts from zero.
+    fn begin_message(&mut self, header: &ChunkHeader) {
+        match header.message {
+            MessageHeader::Full {
+                time,
+                length,
+                type_id,
+                stream_id,
+            } => {
+                self.timestamp = time;
+                self.length = length;
+                self.type_id = type_id;
+                self.message_stream_id = stream_id;
+                // A fmt 3 message right after adds this time once more
+                // (section 5.3.1.2.4); rtmp2sink and ffmpeg count on it.
+                self.set_delta(time, header.extended);
+            }
+            MessageHeader::SameStream {
+                time,
+                length,
+                type_id,
+            } => {
+                self.length = length;
+                self.type_id = type_id;
+                self.set_delta(time, header.extended);
+                self.advance();
+            }
+            MessageHeader::SameShape { time } => {
+                self.set_delta(time, header.extended);
+                self.advance();
+            }
+            MessageHeader::Same => self.advance(),
+        }
+    }
+
+    fn set_delta(&mut self, time: u32, extended: bool) {
+        self.delta = time;
+        self.extended = extended.then_some(time);
+    }
+
+    /// Modulo 2³²: librtmp steps back by adding 0xFFFFFFE7.
+    fn advance(&mut self) {
+        self.timestamp = self.timestamp.wrapping_add(self.delta);
+    }
+}

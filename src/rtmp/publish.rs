@@ -1,0 +1,108 @@
+//! What a client says of itself and of what it publishes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Capabilities;
+use crate::amf0::{Object, Value};
+
+/// The `connect` command (RTMP 1.0, section 7.2.1.1).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Connect {
+    /// Application without query and outer slashes: `live` of `/live/?vhost=a`.
+    pub app: String,
+    /// What followed a `?` in the application, without it.
+    pub app_query: String,
+    /// `tcUrl`: where the client believes it connected to.
+    pub tc_url: String,
+    /// `flashVer`: the client's name for itself.
+    pub flash_ver: String,
+    /// `objectEncoding`, 0 (AMF0) or 3 (AMF3).
+    pub object_encoding: f64,
+    pub capabilities: Capabilities,
+}
+
+impl Connect {
+    pub(crate) fn from_object(object: &Object) -> Self {
+        let string = |name| {
+            let value = object.get(name).and_then(Value::as_str);
+            value.unwrap_or_default().to_owned()
+        };
+        let app = string("app");
+        let (app, query) = app.split_once('?').unwrap_or((&app, ""));
+        Self {
+            app: app.trim_matches('/').to_owned(),
+            app_query: query.to_owned(),
+            tc_url: string("tcUrl"),
+            flash_ver: string("flashVer"),
+            object_encoding: object
+                .get("objectEncoding")
+                .and_then(Value::as_number)
+                .unwrap_or(0.0),
+            capabilities: Capabilities::from_connect(object),
+        }
+    }
+}
+
+/// A `publish` command that waits for a decision (RTMP 1.0, section 7.2.2.6).
+#[derive(Clone, PartialEq)]
+pub struct PublishRequest {
+    /// Application, as in [`Connect::app`].
+    pub app: String,
+    /// The publishing name without its query: the secret. Never log it.
+    pub stream_key: String,
+    /// What followed a `?` in the publishing name, without it. May hold a token.
+    pub query: String,
+    pub connect: Arc<Connect>,
+}
+
+impl PublishRequest {
+    pub(crate) fn new(connect: Arc<Connect>, name: &str) -> Self {
+        let (key, query) = name.split_once('?').unwrap_or((name, ""));
+        Self {
+            app: connect.app.clone(),
+            stream_key: key.to_owned(),
+            query: query.to_owned(),
+            connect,
+        }
+    }
+}
+
+impl PublishRequest {
+    /// The application for people to read. Some put the whole URL where only the
+    /// server belongs: then the application's last part is the key.
+    pub fn public_app(&self) -> &str {
+        match self.app.rsplit_once('/') {
+            Some((app, _key)) if self.stream_key.is_empty() => app,
+            _ => &self.app,
+        }
+    }
+}
+
+/// Leaves out everything that may hold the key: people log with `{:?}`.
+impl fmt::Debug for PublishRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublishRequest")
+            .field("app", &self.public_app())
+            .field("flash_ver", &self.connect.flash_ver)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a publisher said that it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UnpublishReason {
+    FcUnpublish,
+    DeleteStream,
+    CloseStream,
+}
+
+impl fmt::Display for UnpublishReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FcUnpublish => "FCUnpublish",
+            Self::DeleteStream => "deleteStream",
+            Self::CloseStream => "closeStream",
+        })
+    }
+}

@@ -1,0 +1,179 @@
+//! What a session does on each command (RTMP 1.0, section 7.2).
+
+use std::sync::Arc;
+
+use super::super::Error;
+use super::super::command::{self, Call};
+use super::super::message::{Message, type_id};
+use super::super::publish::{Connect, PublishRequest, UnpublishReason};
+use super::answers::{COMMAND, CONTROL};
+use super::{CHUNK_SIZE, Event, Phase, Publication, Session, WINDOW};
+use crate::amf0::{self, Value};
+
+impl Session {
+    pub(super) fn command(&mut self, message: &Message) -> Result<Option<Event>, Error> {
+        let limit = self.config.limits.max_stranger_bytes;
+        if message.body.len() > limit {
+            return Err(Error::MessageTooLarge {
+                declared: message.body.len(),
+                limit,
+            });
+        }
+        let Some(call) = Call::decode(&message.body, message.type_id == type_id::COMMAND_AMF3)
+        else {
+            self.counters.ignored_messages += 1;
+            return Ok(None);
+        };
+        let id = call.transaction_id;
+        // Nobody is let in on half a request; any other command that can't be
+        // read to its end is no reason to lose a publisher.
+        if let ("connect" | "publish", Some(damage)) = (call.name.as_str(), call.damage) {
+            return Err(damage.into());
+        }
+        match call.name.as_str() {
+            "connect" => return Ok(self.connect(&call)),
+            "publish" => return self.publish(&call, message.stream_id),
+            "createStream" => {
+                self.streams_created = self.streams_created.saturating_add(1);
+                let stream = f64::from(self.streams_created);
+                self.write_result(id, Value::Null, stream.into());
+            }
+            "FCPublish" => {
+                // FMLE goes on only when it has seen this.
+                let info = command::status("status", "NetStream.Publish.Start", "");
+                self.write_command(COMMAND, 0, "onFCPublish", 0.0, Value::Null, info.into());
+                self.answer(id);
+            }
+            "FCUnpublish" => return Ok(self.unpublish(UnpublishReason::FcUnpublish)),
+            "deleteStream" => {
+                let ends = self.deletes_publication(call.argument());
+                if ends {
+                    return Ok(self.unpublish(UnpublishReason::DeleteStream));
+                }
+            }
+            "closeStream" => return Ok(self.unpublish(UnpublishReason::CloseStream)),
+            "getStreamLength" => self.write_result(id, Value::Null, 0.0.into()),
+            "play" | "play2" => self.write_status(
+                message.stream_id,
+                "error",
+                "NetStream.Play.StreamNotFound",
+                "this server takes publishers only: there is nothing to play",
+            ),
+            // What answers a call must not be answered: two polite peers would
+            // go on for ever.
+            "_result" | "_error" | "onStatus" | "close" => {}
+            _ => self.answer(id),
+        }
+        Ok(None)
+    }
+
+    fn connect(&mut self, call: &Call) -> Option<Event> {
+        let connect = Arc::new(call.object().map(Connect::from_object).unwrap_or_default());
+        if let Phase::Connected { publication, .. } = &self.phase
+            && !matches!(publication, Publication::Idle)
+        {
+            // In the middle of a publication it can only be a mistake.
+            return None;
+        }
+        self.counters.out_window_ack_size = WINDOW;
+        self.write(CONTROL, type_id::WINDOW_ACK_SIZE, 0, &WINDOW.to_be_bytes());
+        let [a, b, c, d] = WINDOW.to_be_bytes();
+        const DYNAMIC: u8 = 2;
+        let bandwidth = [a, b, c, d, DYNAMIC];
+        self.write(CONTROL, type_id::SET_PEER_BANDWIDTH, 0, &bandwidth);
+        let size = CHUNK_SIZE.to_be_bytes();
+        self.write(CONTROL, type_id::SET_CHUNK_SIZE, 0, &size);
+        self.writer.set_chunk_size(CHUNK_SIZE);
+
+        // Clients look for the E-RTMP properties in either object: the text says
+        // one, Adobe's servers have always used the other.
+        let mut properties = amf0::Object::new();
+        properties.insert("fmsVer", "FMS/3,5,7,7009");
+        properties.insert("capabilities", 31.0);
+        connect.capabilities.answer(&mut properties);
+        let mut info = command::status(
+            "status",
+            "NetConnection.Connect.Success",
+            "Connection succeeded.",
+        );
+        info.insert("objectEncoding", connect.object_encoding);
+        connect.capabilities.answer(&mut info);
+        self.write_result(call.transaction_id, properties.into(), info.into());
+
+        self.phase = Phase::Connected {
+            connect: connect.clone(),
+            publication: Publication::Idle,
+        };
+        Some(Event::Connected(connect))
+    }
+
+    fn publish(&mut self, call: &Call, stream_id: u32) -> Result<Option<Event>, Error> {
+        let Phase::Connected {
+            connect,
+            publication,
+        } = &mut self.phase
+        else {
+            return Err(Error::PublishBeforeConnect);
+        };
+        let name = call.string_argument();
+        match publication {
+            Publication::Publishing {
+                stream_id,
+                name: current,
+                ..
+            } => {
+                let stream_id = *stream_id;
+                if current == name {
+                    // An encoder that asks twice for the same gets the same answer.
+                    self.write_publish_start(stream_id);
+                } else {
+                    self.write_status(
+                        stream_id,
+                        "error",
+                        "NetStream.Publish.BadName",
+                        "this connection publishes already",
+                    );
+                }
+                Ok(None)
+            }
+            _ => {
+                let request = PublishRequest::new(connect.clone(), name);
+                *publication = Publication::Deciding {
+                    stream_id,
+                    name: name.to_owned(),
+                };
+                Ok(Some(Event::Publish(request)))
+            }
+        }
+    }
+
+    /// Whether a deleteStream means the stream that publishes. rtmp2sink gives
+    /// its name, others a stream that they never got: only a number that we gave
+    /// out, and for another stream than the publishing one, means another one.
+    fn deletes_publication(&self, argument: Option<&Value>) -> bool {
+        let Phase::Connected {
+            publication: Publication::Publishing { stream_id, .. },
+            ..
+        } = self.phase
+        else {
+            return false;
+        };
+        let given = |id: f64| (1.0..=f64::from(self.streams_created)).contains(&id);
+        match argument.and_then(Value::as_number) {
+            Some(id) => id == f64::from(stream_id) || !given(id) || !given(stream_id.into()),
+            None => true,
+        }
+    }
+
+    fn unpublish(&mut self, reason: UnpublishReason) -> Option<Event> {
+        let Phase::Connected { publication, .. } = &mut self.phase else {
+            return None;
+        };
+        let Publication::Publishing { stream_id, .. } = *publication else {
+            return None;
+        };
+        *publication = Publication::Idle;
+        self.write_status(stream_id, "status", "NetStream.Unpublish.Success", "");
+        Some(Event::Unpublish(reason))
+    }
+}
