@@ -1,0 +1,251 @@
+//! One publisher's stay on a route, from acceptance to the end mark.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::routing::{Claim, Route};
+use crate::queue::Closed;
+use crate::rtmp::{Counters, Media, PublishRequest, UnpublishReason};
+
+/// What travels through a route's queue.
+#[derive(Debug)]
+pub enum Item {
+    /// A publisher was accepted; its media follow.
+    Begin(Arc<Publisher>),
+    Media(Media),
+    /// It is gone, and everything that it sent is in front of this mark.
+    End {
+        publisher: Arc<Publisher>,
+        reason: EndReason,
+        /// The route takes no further publisher.
+        last: bool,
+    },
+}
+
+/// Who publishes.
+pub struct Publisher {
+    pub peer: SocketAddr,
+    pub application: String,
+    /// The encoder's name for itself.
+    pub flash_ver: String,
+    pub since: Instant,
+    /// Another publisher may follow: as it was set when this one came.
+    pub goes_on: bool,
+    /// It acts on a request to reconnect (E-RTMP v2).
+    pub can_reconnect: bool,
+    stats: Mutex<PublisherStats>,
+    orders: Mutex<Vec<Order>>,
+    ordered: Notify,
+}
+
+/// What the host application wants of a publisher.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Order {
+    Disconnect,
+    /// There is nobody left to send to.
+    Leave,
+    Reconnect {
+        tc_url: Option<String>,
+    },
+}
+
+/// Figures of a publisher's connection, brought up to date with every read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PublisherStats {
+    pub session: Counters,
+    /// Bytes written to its socket.
+    pub out_bytes_total: u64,
+    /// Time that it was not read from because the queue was full: up to the last
+    /// update, and since when that has been so if it is so now.
+    pub(super) backpressure: Duration,
+    pub(super) stalled_since: Option<Instant>,
+}
+
+impl PublisherStats {
+    /// Time that it was not read from because the queue was full.
+    pub fn backpressure(&self) -> Duration {
+        let now = self.stalled_since.map_or(Duration::ZERO, |s| s.elapsed());
+        self.backpressure + now
+    }
+}
+
+impl Publisher {
+    pub fn stats(&self) -> PublisherStats {
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends its publication and closes its connection.
+    pub fn disconnect(&self) {
+        self.order(Order::Disconnect);
+    }
+
+    /// Asks it to connect again, to `tc_url` if given; it goes on publishing until
+    /// it does. False if it can't be asked.
+    pub fn request_reconnect(&self, tc_url: Option<String>) -> bool {
+        if self.can_reconnect {
+            self.order(Order::Reconnect { tc_url });
+        }
+        self.can_reconnect
+    }
+
+    pub(super) fn leave(&self) {
+        self.order(Order::Leave);
+    }
+
+    fn order(&self, order: Order) {
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        // More than a few can only be the same again.
+        if orders.len() < 8 {
+            orders.push(order);
+        }
+        drop(orders);
+        self.ordered.notify_one();
+    }
+
+    /// Waits for orders. Cancel safe.
+    pub(super) async fn orders(&self) -> Vec<Order> {
+        loop {
+            let orders =
+                std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner));
+            if !orders.is_empty() {
+                return orders;
+            }
+            self.ordered.notified().await;
+        }
+    }
+
+    pub(super) fn update(&self, stats: PublisherStats) {
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+    }
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher")
+            .field("peer", &self.peer)
+            .field("application", &self.application)
+            .field("flash_ver", &self.flash_ver)
+            .finish_non_exhaustive()
+    }
+}
+
+/// As much of a peer's text as is kept for people to read.
+fn clip(text: &str) -> String {
+    text.chars().take(256).collect()
+}
+
+/// How a publication ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EndReason {
+    /// By the publisher's own word.
+    #[error("the publisher said {0}")]
+    Unpublished(UnpublishReason),
+    /// Its side of the connection was closed without a word; many encoders do.
+    #[error("the publisher closed the connection")]
+    Finished,
+    /// Anything else: a reset, silence, a protocol error.
+    #[error("the publisher was lost: {0}")]
+    Lost(String),
+}
+
+impl EndReason {
+    /// Whether the publisher took its leave.
+    pub fn is_clean(&self) -> bool {
+        matches!(self, Self::Unpublished(_))
+    }
+}
+
+/// Holds a route for a publisher. However the connection's task ends, by return,
+/// abort or panic, dropping this frees the route and puts the end mark behind
+/// the data.
+#[derive(Debug)]
+pub(super) struct Publication {
+    route: Arc<Route>,
+    publisher: Arc<Publisher>,
+    reason: Option<EndReason>,
+}
+
+impl Publication {
+    /// Waits for room in the queue: a peer may come and go as often as it likes.
+    /// Cancel safe: until the mark is in, there is a claim only.
+    pub async fn begin(
+        claim: Claim,
+        peer: SocketAddr,
+        request: &PublishRequest,
+    ) -> Result<Self, Closed> {
+        let publisher = Arc::new(Publisher {
+            peer,
+            application: clip(request.public_app()),
+            flash_ver: clip(&request.connect.flash_ver),
+            goes_on: claim.route().settings().keep_listening,
+            since: Instant::now(),
+            can_reconnect: request.connect.capabilities.reconnect(),
+            stats: Mutex::default(),
+            orders: Mutex::default(),
+            ordered: Notify::new(),
+        });
+        // Before the mark: who hears of it may want to act on it at once.
+        claim.route().published(&publisher);
+        let mark = Item::Begin(publisher.clone());
+        let queue = claim.route().queue();
+        let texts = publisher.application.len() + publisher.flash_ver.len();
+        let bytes = size_of::<Publisher>() + texts;
+        queue.push_mark_when_there_is_room(mark, bytes).await?;
+        Ok(Self {
+            route: claim.into_route(),
+            publisher,
+            reason: None,
+        })
+    }
+
+    pub fn publisher(&self) -> &Arc<Publisher> {
+        &self.publisher
+    }
+
+    pub fn route(&self) -> &Route {
+        &self.route
+    }
+
+    pub async fn push(&self, media: Media) -> Result<(), Closed> {
+        let bytes = media.body.len();
+        self.route.queue().push(Item::Media(media), bytes).await
+    }
+
+    pub fn try_push(&self, media: Media) -> Result<Option<Media>, Closed> {
+        let bytes = media.body.len();
+        let back = self.route.queue().try_push(Item::Media(media), bytes)?;
+        Ok(back.map(|item| match item {
+            Item::Media(media) => media,
+            Item::Begin(_) | Item::End { .. } => unreachable!("gave it media"),
+        }))
+    }
+
+    /// How it ends when it is dropped.
+    pub fn set_reason(&mut self, reason: EndReason) {
+        self.reason.get_or_insert(reason);
+    }
+}
+
+impl Drop for Publication {
+    fn drop(&mut self) {
+        let reason = self.reason.take().unwrap_or_else(|| {
+            let why = if std::thread::panicking() {
+                "a defect in this server; please report it"
+            } else {
+                "the listener was closed"
+            };
+            EndReason::Lost(why.to_owned())
+        });
+        let last = !self.publisher.goes_on;
+        let mark = Item::End {
+            publisher: self.publisher.clone(),
+            reason,
+            last,
+        };
+        self.route.release(mark, last);
+    }
+}
