@@ -1,0 +1,346 @@
+//! The element's virtual methods.
+//!
+//! Three cells, none held across anything that blocks or calls out: the settings;
+//! what runs between start and stop; and the streaming thread's output, which
+//! includes the buffer that the pad has yet to see.
+
+mod streaming;
+
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+use gst_base::subclass::prelude::*;
+
+use super::CAT;
+use super::observer::{ElementGate, ElementObserver};
+use super::output::Output;
+use super::settings::Settings;
+use super::{properties, signals, stats, uri};
+use crate::flv::{TAG_HEADER_SIZE, TAG_TRAILER_SIZE};
+use crate::rtmp::{Limits, SessionConfig};
+use crate::server::{BindError, Listener, ListenerConfig, Publisher, Route, Serial};
+use streaming::Stream;
+
+/// Time from accept to publish. Real encoders need a second at the most.
+const PUBLISH_DEADLINE: Duration = Duration::from_secs(10);
+/// How long an EOS event waits for a slow pipeline to take what is queued.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+pub struct Rtmp2ServerSrc {
+    settings: Mutex<Settings>,
+    running: Mutex<Option<Running>>,
+    stream: Mutex<Stream>,
+}
+
+/// Between start and stop.
+struct Running {
+    listener: Listener,
+    route: Arc<Route>,
+    /// An EOS event was taken over: what is queued goes out, and then EOS.
+    draining: bool,
+    /// Until when. Counts from when the pipeline takes data, which it does not
+    /// while it is paused.
+    drain_until: Option<Instant>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Rtmp2ServerSrc {
+    fn route(&self) -> Option<Arc<Route>> {
+        lock(&self.running).as_ref().map(|r| r.route.clone())
+    }
+
+    /// Who publishes now.
+    pub(super) fn publisher(&self) -> Option<Arc<Publisher>> {
+        self.route().and_then(|route| route.publisher())
+    }
+
+    fn listen(&self, settings: Settings, route: Arc<Route>) -> Result<Listener, BindError> {
+        let observer = ElementObserver {
+            element: self.obj().downgrade(),
+            serial: Serial::new().map_err(BindError::Runtime)?,
+        };
+        Listener::bind(ListenerConfig {
+            host: settings.host,
+            port: settings.port,
+            max_connections: settings.max_connections as usize,
+            publish_deadline: PUBLISH_DEADLINE,
+            session: SessionConfig {
+                limits: Limits::with_max_message_size(settings.max_message_size as usize),
+                headroom: TAG_HEADER_SIZE,
+                tailroom: TAG_TRAILER_SIZE,
+            },
+            routes: vec![route],
+            observer: Arc::new(observer),
+        })
+    }
+}
+
+fn bind_error(error: &BindError) -> gst::ErrorMessage {
+    let kind = if error.is_busy() {
+        gst::ResourceError::Busy
+    } else {
+        gst::ResourceError::OpenRead
+    };
+    let advice = error.advice();
+    gst::error_msg!(
+        kind,
+        ("Could not start the RTMP server: {error}: {advice}"),
+        ["{error:?}"]
+    )
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for Rtmp2ServerSrc {
+    const NAME: &'static str = "GstRtmp2ServerSrc";
+    type Type = super::Rtmp2ServerSrc;
+    type ParentType = gst_base::PushSrc;
+    type Interfaces = (gst::URIHandler,);
+}
+
+impl ObjectImpl for Rtmp2ServerSrc {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(properties::param_specs);
+        &PROPERTIES
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        let obj = self.obj();
+        obj.set_live(true);
+        obj.set_format(gst::Format::Time);
+        let pad = obj.static_pad("src").expect("made from the template");
+        let weak = obj.downgrade();
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            if let Some(obj) = weak.upgrade() {
+                obj.imp().seen();
+            }
+            gst::PadProbeReturn::Ok
+        });
+        // Also after an error downstream, or num-buffers: the publisher must hear
+        // that nobody takes its data any more.
+        let weak = obj.downgrade();
+        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+            if info
+                .event()
+                .is_some_and(|e| e.type_() == gst::EventType::Eos)
+                && let Some(obj) = weak.upgrade()
+                && let Some(route) = obj.imp().route()
+            {
+                route.end();
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(signals::signals);
+        &SIGNALS
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let is_live = {
+            let mut settings = lock(&self.settings);
+            settings.set(pspec.name(), value);
+            settings.is_live
+        };
+        match pspec.name() {
+            "is-live" => self.obj().set_live(is_live),
+            "latency" => self.announce_latency(),
+            _ => {}
+        }
+        if let Some(route) = self.route() {
+            // Copied inside, so that of two threads the later one's value stays.
+            route.update(|route| *route = lock(&self.settings).route());
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "current-port" => {
+                let running = lock(&self.running);
+                let port = running.as_ref().map_or(0, |r| r.listener.port());
+                u32::from(port).to_value()
+            }
+            "stats" => {
+                let output = lock(&self.stream).output.as_ref().map(|o| o.counts);
+                let counts = output.unwrap_or_default();
+                let running = lock(&self.running);
+                let (listener, route) = match &*running {
+                    Some(running) => (Some(&running.listener), Some(&*running.route)),
+                    None => (None, None),
+                };
+                stats::structure(listener, route, &counts).to_value()
+            }
+            name => lock(&self.settings)
+                .get(name)
+                .unwrap_or_else(|| unreachable!("GObject knows the names: {name}")),
+        }
+    }
+}
+
+impl GstObjectImpl for Rtmp2ServerSrc {}
+
+impl URIHandlerImpl for Rtmp2ServerSrc {
+    const URI_TYPE: gst::URIType = gst::URIType::Src;
+
+    fn protocols() -> &'static [&'static str] {
+        uri::PROTOCOLS
+    }
+
+    fn uri(&self) -> Option<String> {
+        let location = lock(&self.settings).location.clone();
+        // The scheme that this element answers to, however it was set.
+        location.map(|l| match l.split_once("://") {
+            Some((_, rest)) => format!("{}://{rest}", uri::PROTOCOLS[0]),
+            None => l,
+        })
+    }
+
+    fn set_uri(&self, uri: &str) -> Result<(), glib::Error> {
+        if self.obj().current_state() > gst::State::Ready {
+            let text = "the URI can't be changed while the element runs";
+            return Err(glib::Error::new(gst::URIError::BadState, text));
+        }
+        lock(&self.settings).set_location(uri, uri::PROTOCOLS)
+    }
+}
+
+impl ElementImpl for Rtmp2ServerSrc {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "RTMP server source",
+                "Source/Network",
+                "Listens for an RTMP publisher (OBS, ffmpeg, rtmp2sink) and puts out its stream as FLV",
+                "The gst-plugin-rtmp2server authors",
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let caps = gst::Caps::new_empty_simple("video/x-flv");
+            let src = gst::PadTemplate::new(
+                "src",
+                gst::PadDirection::Src,
+                gst::PadPresence::Always,
+                &caps,
+            );
+            vec![src.expect("a valid template")]
+        });
+        &TEMPLATES
+    }
+
+    /// The base class answers an EOS event by flushing `create` and never calling
+    /// it again: what is queued would be lost. So the event only closes the
+    /// queue; EOS follows when it is empty, at once if it is.
+    fn send_event(&self, event: gst::Event) -> bool {
+        if event.type_() == gst::EventType::Eos {
+            let route = lock(&self.running).as_mut().map(|running| {
+                running.draining = true;
+                running.route.clone()
+            });
+            if let Some(route) = route {
+                gst::debug!(CAT, imp = self, "EOS event: draining the queue");
+                route.end();
+                return true;
+            }
+        }
+        self.parent_send_event(event)
+    }
+}
+
+impl BaseSrcImpl for Rtmp2ServerSrc {
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        let settings = lock(&self.settings).clone();
+        if let Some(error) = &settings.location_error {
+            return Err(gst::error_msg!(
+                gst::ResourceError::Settings,
+                ("Could not start the RTMP server: the location is not usable: {error}"),
+                ["set it to rtmp://HOST:PORT/APPLICATION/KEY, or to NULL"]
+            ));
+        }
+        let (timestamp_mode, compat) = (settings.timestamp_mode, settings.compat);
+        let route = Arc::new(Route::new(
+            settings.route(),
+            settings.max_queue_bytes as usize,
+            Some(Arc::new(ElementGate(self.obj().downgrade()))),
+        ));
+        let listener = self
+            .listen(settings, route.clone())
+            .map_err(|error| bind_error(&error))?;
+        gst::info!(CAT, imp = self, "listening on {:?}", listener.addresses());
+        let message = signals::listening(listener.addresses(), listener.port());
+        *lock(&self.stream) = Stream {
+            output: Some(Output::new(timestamp_mode, compat)),
+            ..Stream::default()
+        };
+        *lock(&self.running) = Some(Running {
+            listener,
+            route,
+            draining: false,
+            drain_until: None,
+        });
+        self.obj().notify("current-port");
+        signals::post(&self.obj(), message);
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        let running = lock(&self.running).take();
+        if let Some(running) = running {
+            running.route.end();
+        }
+        *lock(&self.stream) = Stream::default();
+        self.obj().notify("current-port");
+        Ok(())
+    }
+
+    fn is_seekable(&self) -> bool {
+        false
+    }
+
+    fn query(&self, query: &mut gst::QueryRef) -> bool {
+        match query.view_mut() {
+            gst::QueryViewMut::Latency(q) => {
+                let settings = lock(&self.settings).clone();
+                let latency = gst::ClockTime::from_mseconds(settings.latency.into());
+                // No maximum: a slow pipeline slows down the publisher.
+                q.set(settings.is_live, latency, gst::ClockTime::NONE);
+                true
+            }
+            // As rtmp2src: forward only, and no faster than the network.
+            gst::QueryViewMut::Scheduling(q) => {
+                let flags =
+                    gst::SchedulingFlags::SEQUENTIAL | gst::SchedulingFlags::BANDWIDTH_LIMITED;
+                q.set(flags, 1, -1, 0);
+                q.add_scheduling_modes([gst::PadMode::Push]);
+                true
+            }
+            _ => BaseSrcImplExt::parent_query(self, query),
+        }
+    }
+
+    fn unlock(&self) -> Result<(), gst::ErrorMessage> {
+        if let Some(route) = self.route() {
+            route.queue().unlock();
+        }
+        Ok(())
+    }
+
+    fn unlock_stop(&self) -> Result<(), gst::ErrorMessage> {
+        if let Some(route) = self.route() {
+            route.queue().unlock_stop();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,293 @@
+//! The streaming thread: from the queue to the pad.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+use gst_base::subclass::base_src::CreateSuccess;
+use gst_base::subclass::prelude::*;
+
+use super::{DRAIN_DEADLINE, Rtmp2ServerSrc, lock};
+use crate::queue::Pop;
+use crate::rtmp::Media;
+use crate::rtmp2serversrc::compat::{self, NoTag};
+use crate::rtmp2serversrc::output::Output;
+use crate::rtmp2serversrc::{CAT, signals};
+use crate::server::{EndReason, Item, Publisher};
+
+#[derive(Default)]
+pub(super) struct Stream {
+    /// Made at start.
+    pub(super) output: Option<Output>,
+    /// The first tag, behind the file header.
+    pub(super) next: Option<gst::Buffer>,
+    /// The buffer that `create` returned last, until the pad has seen it. Since
+    /// 1.24, the base class of a live source drops it if the state left PLAYING
+    /// in between, and asks again.
+    pub(super) held: Option<Held>,
+    /// Downstream has got its first frame of a kind: see `announce_latency`.
+    pub(super) latency_due: bool,
+    /// Whose tags are going out.
+    pub(super) publisher: Option<Arc<Publisher>>,
+    /// How the last publisher left: why EOS follows.
+    pub(super) left: Option<EndReason>,
+}
+
+pub(super) struct Held {
+    buffer: gst::Buffer,
+    is_tag: bool,
+}
+
+impl Rtmp2ServerSrc {
+    /// Remembers a buffer until the pad has seen it.
+    pub(super) fn hold(&self, buffer: gst::Buffer, is_tag: bool) -> CreateSuccess {
+        let held = buffer.clone();
+        lock(&self.stream).held = Some(Held {
+            buffer: held,
+            is_tag,
+        });
+        CreateSuccess::NewBuffer(buffer)
+    }
+
+    /// The pad has the buffer: nobody can drop it unseen any more.
+    pub(super) fn seen(&self) {
+        let held = lock(&self.stream).held.take();
+        if held.is_some_and(|held| held.is_tag)
+            && let Some(route) = self.route()
+        {
+            route.queue().passed();
+        }
+    }
+
+    /// What comes after the last tag: the file header if there was none, so that
+    /// the file is a complete one, then EOS.
+    fn end(&self) -> Result<CreateSuccess, gst::FlowError> {
+        let header = lock(&self.stream).output.as_mut().and_then(Output::header);
+        if let Some(header) = header {
+            return Ok(self.hold(header, false));
+        }
+        let (left, publisher) = {
+            let mut stream = lock(&self.stream);
+            (stream.left.take(), stream.publisher.take())
+        };
+        let reason = left.map_or_else(|| "EOS event".to_owned(), |left| left.to_string());
+        if let Some(publisher) = publisher {
+            // Its end mark came too late for the queue.
+            self.tell_of_end(&publisher, &EndReason::Lost(reason.clone()));
+        }
+        signals::post(&self.obj(), signals::pre_eos(&reason));
+        Err(gst::FlowError::Eos)
+    }
+
+    fn tell_of_end(&self, publisher: &Publisher, reason: &EndReason) {
+        let output = lock(&self.stream).output.as_ref().map(Output::of_publisher);
+        let (tags, bytes) = output.unwrap_or_default();
+        let message = signals::disconnected(publisher, reason, tags, bytes);
+        signals::post(&self.obj(), message);
+    }
+
+    /// A publisher left, for good if `last`.
+    fn publisher_left(
+        &self,
+        reason: EndReason,
+        last: bool,
+    ) -> Option<Result<CreateSuccess, gst::FlowError>> {
+        if !last {
+            gst::info!(CAT, imp = self, "waiting for the next publisher: {reason}");
+            return None;
+        }
+        let error_wanted = lock(&self.settings).no_eof_is_error;
+        if error_wanted && !reason.is_clean() {
+            gst::element_imp_error!(
+                self,
+                gst::ResourceError::Read,
+                ("The stream ended without an end: {reason} \
+                     (no-eof-is-error is set; without it this is EOS)",),
+                ["no FCUnpublish, deleteStream or closeStream"]
+            );
+            return Some(Err(gst::FlowError::Error));
+        }
+        gst::info!(CAT, imp = self, "EOS: {reason}");
+        // The consumer has its end; nobody is let in behind it.
+        if let Some(route) = self.route() {
+            route.end();
+        }
+        lock(&self.stream).left = Some(reason);
+        Some(self.end())
+    }
+
+    /// Turns one message into a buffer and sends what has to go before it.
+    fn tag(&self, media: Media) -> Result<CreateSuccess, NoTag> {
+        let goes_on = lock(&self.stream)
+            .publisher
+            .as_ref()
+            .is_some_and(|publisher| publisher.goes_on);
+        let obj = self.obj();
+        let running_time = || obj.current_running_time().map(gst::ClockTime::mseconds);
+        let (tag, caps, header) = {
+            let mut stream = lock(&self.stream);
+            let output = stream.output.as_mut().ok_or(NoTag::Withheld)?;
+            let tag = output.tag(media, goes_on, running_time)?;
+            let caps = tag.headers_changed.then(|| output.caps());
+            let header = output.header();
+            stream.latency_due |= tag.is_new_stream;
+            (tag, caps, header)
+        };
+        if let Some(caps) = caps
+            && let Err(error) = obj.set_caps(&caps)
+        {
+            gst::warning!(CAT, imp = self, "downstream refused {caps}: {error}");
+        }
+        if let Some(start) = tag.segment_start {
+            self.send_segment(start);
+        }
+        Ok(match header {
+            Some(header) => {
+                lock(&self.stream).next = Some(tag.buffer);
+                self.hold(header, false)
+            }
+            None => self.hold(tag.buffer, true),
+        })
+    }
+
+    /// flvdemux makes its first frame running time 0 plus the base of this
+    /// segment, so the base is the running time at which the frame came: a sink
+    /// that synchronises would drop a late publisher's frames otherwise.
+    fn send_segment(&self, start: gst::ClockTime) {
+        let obj = self.obj();
+        let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        segment.set_start(start);
+        segment.set_time(start);
+        segment.set_position(start);
+        segment.set_base(obj.current_running_time().unwrap_or(gst::ClockTime::ZERO));
+        gst::debug!(CAT, imp = self, "timeline: {segment:?}");
+        if let Err(error) = obj.new_segment(segment.upcast_ref()) {
+            gst::warning!(CAT, imp = self, "segment not taken: {error}");
+        }
+    }
+
+    /// A demuxer behind us makes its pads at the first frames, after the pipeline
+    /// asked for the latency: its sinks would run without any. By now it has them.
+    pub(super) fn announce_latency(&self) {
+        let obj = self.obj();
+        let message = gst::message::Latency::builder().src(&*obj).build();
+        // Without a bus there is nobody to ask again.
+        let _ = obj.post_message(message);
+    }
+
+    fn withhold_at_eos(&self) {
+        let mut stream = lock(&self.stream);
+        let Some(output) = &mut stream.output else {
+            return;
+        };
+        output.counts.withheld_at_eos += 1;
+        if output.counts.withheld_at_eos == 1 {
+            drop(stream);
+            gst::warning!(
+                CAT,
+                imp = self,
+                "the pipeline did not take what was queued within {DRAIN_DEADLINE:?} of the EOS \
+                 event: the rest is left out"
+            );
+        }
+    }
+
+    /// After an unlock. A live source is unlocked to pause as well: if it already
+    /// plays again, to return would make the base class stop its task for good.
+    fn wait_until_playing(&self) -> Result<(), gst::FlowError> {
+        let obj = self.obj();
+        if obj.is_live() {
+            obj.wait_playing().map(|_| ())
+        } else {
+            Err(gst::FlowError::Flushing)
+        }
+    }
+
+    /// An EOS event was taken over and its time is up.
+    fn drain_is_over(&self) -> bool {
+        let now = Instant::now();
+        lock(&self.running)
+            .as_mut()
+            .filter(|running| running.draining)
+            .is_some_and(|running| now >= *running.drain_until.get_or_insert(now + DRAIN_DEADLINE))
+    }
+}
+
+impl PushSrcImpl for Rtmp2ServerSrc {
+    fn create(
+        &self,
+        _buffer: Option<&mut gst::BufferRef>,
+    ) -> Result<CreateSuccess, gst::FlowError> {
+        {
+            let mut stream = lock(&self.stream);
+            if let Some(held) = &stream.held {
+                return Ok(CreateSuccess::NewBuffer(held.buffer.clone()));
+            }
+            if let Some(next) = stream.next.take() {
+                drop(stream);
+                return Ok(self.hold(next, true));
+            }
+        }
+        if std::mem::take(&mut lock(&self.stream).latency_due) {
+            self.announce_latency();
+        }
+        let Some(route) = self.route() else {
+            return Err(gst::FlowError::Flushing);
+        };
+        // The base class may take back an unlock that came after the state change
+        // which it belongs to. Of a pad that is being deactivated this flag is set
+        // before the unlock, so one of the two is seen.
+        let pad = self.obj().static_pad("src");
+        if pad.is_none_or(|pad| pad.pad_flags().contains(gst::PadFlags::FLUSHING)) {
+            return Err(gst::FlowError::Flushing);
+        }
+        loop {
+            match route.queue().pop() {
+                Pop::Flushing(unlocked) => {
+                    self.wait_until_playing()?;
+                    route.queue().resume(unlocked);
+                }
+                Pop::Closed => return self.end(),
+                Pop::Item(Item::Begin(publisher)) => {
+                    gst::debug!(CAT, imp = self, "tags of {publisher:?} follow");
+                    {
+                        let mut stream = lock(&self.stream);
+                        stream.publisher = Some(publisher.clone());
+                        if let Some(output) = &mut stream.output {
+                            output.begin();
+                        }
+                    }
+                    signals::post(&self.obj(), signals::connected(&publisher));
+                }
+                Pop::Item(Item::Media(_)) if self.drain_is_over() => {
+                    self.withhold_at_eos();
+                    route.queue().withheld();
+                }
+                Pop::Item(Item::Media(media)) => match self.tag(media) {
+                    Ok(created) => return Ok(created),
+                    Err(NoTag::Withheld) => route.queue().withheld(),
+                    Err(NoTag::Unsupported(codec)) => {
+                        route.queue().withheld();
+                        // The publisher is told, instead of left waiting.
+                        route.end();
+                        self.post_error_message(compat::error(codec));
+                        return Err(gst::FlowError::Error);
+                    }
+                },
+                Pop::Item(Item::End {
+                    publisher,
+                    reason,
+                    last,
+                }) => {
+                    lock(&self.stream).publisher = None;
+                    self.tell_of_end(&publisher, &reason);
+                    if let Some(result) = self.publisher_left(reason, last) {
+                        return result;
+                    }
+                }
+            }
+        }
+    }
+}

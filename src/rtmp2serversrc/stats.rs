@@ -1,0 +1,83 @@
+//! The `stats` property.
+
+use super::output::TagCounts;
+use crate::queue::Tally;
+use crate::server::{Listener, Route};
+
+/// A snapshot. Names are those of rtmp2src where it has them.
+///
+/// `received = pushed + queued + withheld` holds in every snapshot: the four are
+/// counted each for itself and read under one lock.
+pub(super) fn structure(
+    listener: Option<&Listener>,
+    route: Option<&Route>,
+    counts: &TagCounts,
+) -> gst::Structure {
+    let tally = route.map_or_else(Tally::default, |r| r.queue().tally());
+    let (queue_bytes, high_water) = route.map_or((0, 0), |r| r.queue().levels());
+    let server = listener.map(|l| l.stats()).unwrap_or_default();
+    let publisher = route.and_then(|r| r.publisher());
+    let connection = publisher.as_ref().map(|p| p.stats()).unwrap_or_default();
+    let session = connection.session;
+    let compat = &counts.withheld_compat;
+    let state = match (&listener, &publisher) {
+        (None, _) => "stopped",
+        (Some(_), None) => "listening",
+        (Some(_), Some(_)) => "publishing",
+    };
+
+    let mut structure = gst::Structure::builder("application/x-rtmp2server-stats")
+        .field("state", state)
+        .field("received", tally.received)
+        .field("queued", tally.queued)
+        .field("pushed", tally.passed)
+        .field("withheld", tally.withheld)
+        .field("withheld-empty-video", counts.withheld_empty_video)
+        .field("withheld-empty-script", counts.withheld_empty_script)
+        .field("withheld-end-of-sequence", counts.withheld_end_of_sequence)
+        .field("withheld-too-long", counts.withheld_too_long)
+        .field("withheld-at-eos", counts.withheld_at_eos)
+        .field("withheld-other-track", compat.other_track)
+        .field("withheld-metadata-packet", compat.metadata_packet)
+        .field("withheld-multichannel-config", compat.multichannel_config)
+        .field("withheld-command", compat.command)
+        .field("withheld-unknown-packet", compat.unknown_packet)
+        .field("withheld-truncated", compat.truncated)
+        .field("withheld-unsupported-codec", compat.unsupported_codec)
+        .field("tracks-left-out", compat.tracks)
+        .field("video-tags", counts.video)
+        .field("audio-tags", counts.audio)
+        .field("script-tags", counts.script)
+        .field("keyframes", counts.keyframes)
+        .field("bytes", counts.bytes)
+        .field("last-timestamp", counts.last_timestamp)
+        .field("session", counts.publishers)
+        .field("queue-bytes", queue_bytes as u64)
+        .field("queue-high-water", high_water as u64)
+        .field("connections", server.connections)
+        .field("idle-connections", server.idle)
+        .field("rejected", server.rejected)
+        .field("handshake-failures", server.handshake_failures)
+        .field("in-chunk-size", session.in_chunk_size)
+        .field("out-chunk-size", session.out_chunk_size)
+        .field("in-window-ack-size", session.in_window_ack_size)
+        .field("out-window-ack-size", session.out_window_ack_size)
+        .field("in-bytes-total", session.in_bytes_total)
+        .field("in-bytes-acked", session.in_bytes_acked)
+        .field("out-bytes-total", connection.out_bytes_total)
+        .field("out-bytes-acked", u64::from(session.out_bytes_acked))
+        .field("ignored-messages", session.ignored_messages)
+        .field("stray-media", session.stray_media)
+        .field("restarted-messages", session.restarted_messages)
+        .field(
+            "backpressure-time",
+            u64::try_from(connection.backpressure().as_nanos()).unwrap_or(u64::MAX),
+        )
+        .build();
+    if let Some(publisher) = publisher {
+        structure.set("remote-address", publisher.peer.to_string());
+        structure.set("application", &publisher.application);
+        structure.set("flash-ver", &publisher.flash_ver);
+    }
+    structure
+}

@@ -1,0 +1,125 @@
+//! One string for host, port, application and stream key.
+
+use glib::{Uri, UriFlags};
+
+use super::settings::{DEFAULT_HOST, DEFAULT_PORT, Settings};
+
+/// What the element answers to in `playbin3 uri=…`. `rtmp://` is rtmp2src's: it
+/// connects to somebody else's server.
+pub(super) const PROTOCOLS: &[&str] = &["rtmpserver"];
+
+impl Settings {
+    /// Takes over `SCHEME://HOST[:PORT][/APPLICATION[/KEY]]`, with any of `schemes`.
+    /// What is not there is any; an application may have several segments. The path
+    /// is taken as it is written, as encoders send it.
+    pub fn set_location(&mut self, location: &str, schemes: &[&str]) -> Result<(), glib::Error> {
+        let bad = |why: &str| {
+            // Without the location itself: it holds the key.
+            glib::Error::new(gst::URIError::BadUri, why)
+        };
+        let uri =
+            Uri::parse(location, UriFlags::ENCODED_PATH).map_err(|_| bad("this is no URI"))?;
+        if !schemes.contains(&uri.scheme().as_str()) {
+            let text = format!("the scheme must be {}", schemes.join(" or "));
+            return Err(glib::Error::new(gst::URIError::UnsupportedProtocol, &text));
+        }
+        let host = uri.host().filter(|host| !host.is_empty());
+        let port = match uri.port() {
+            -1 => DEFAULT_PORT,
+            port => port as u32,
+        };
+        let path = uri.path();
+        let segments: Vec<String> = path
+            .split('/')
+            .filter(|segment| !segment.is_empty())
+            .map(ToOwned::to_owned)
+            .collect();
+        let (application, key) = match segments.as_slice() {
+            [] => (None, None),
+            [application] => (Some(application.clone()), None),
+            [application @ .., key] => (Some(application.join("/")), Some(key.clone())),
+        };
+        self.port = u16::try_from(port).map_err(|_| bad("the port is above 65535"))?;
+        self.host = host.map_or_else(|| DEFAULT_HOST.to_owned(), |host| host.to_string());
+        self.application = application;
+        self.stream_key = key;
+        self.location = Some(location.to_owned());
+        Ok(())
+    }
+
+    /// Back to what is listened on without a location.
+    pub fn forget_location(&mut self) {
+        if self.location.take().is_some() {
+            let default = Self::default();
+            self.host = default.host;
+            self.port = default.port;
+            self.application = None;
+            self.stream_key = None;
+        }
+    }
+
+    /// The location for people to read: without the key.
+    pub fn public_location(&self) -> Option<String> {
+        let location = self.location.as_ref()?;
+        match location.rsplit_once('/') {
+            Some((rest, _key)) if self.stream_key.is_some() => Some(format!("{rest}/***")),
+            _ => Some(location.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(
+        location: &str,
+    ) -> Result<(String, u16, Option<String>, Option<String>), glib::Error> {
+        gst::init().unwrap();
+        let mut settings = Settings::default();
+        settings.set_location(location, &["rtmp", "rtmpserver"])?;
+        let Settings {
+            host,
+            port,
+            application,
+            stream_key,
+            ..
+        } = settings;
+        Ok((host, port, application, stream_key))
+    }
+
+    #[test]
+    fn what_a_location_says() {
+        let some = |s: &str| Some(s.to_owned());
+        for (location, expected) in [
+            ("rtmpserver://", ("0.0.0.0", 1935, None, None)),
+            ("rtmp://127.0.0.1", ("127.0.0.1", 1935, None, None)),
+            ("rtmp://localhost:1936/", ("localhost", 1936, None, None)),
+            ("rtmp://0.0.0.0:0/live", ("0.0.0.0", 0, some("live"), None)),
+            (
+                "rtmp://[::]:1935/live/key",
+                ("::", 1935, some("live"), some("key")),
+            ),
+            (
+                "rtmp://h/live/inst/key",
+                ("h", 1935, some("live/inst"), some("key")),
+            ),
+            (
+                "rtmp://h/live/a%20b",
+                ("h", 1935, some("live"), some("a%20b")),
+            ),
+        ] {
+            let (host, port, application, key) = expected;
+            let expected = (host.to_owned(), port, application, key);
+            assert_eq!(parsed(location).unwrap(), expected, "{location}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_location() {
+        for location in ["", "live", "http://h/live/key", "rtmp://h:99999/live"] {
+            let error = parsed(location).unwrap_err();
+            assert!(!error.to_string().contains("live"), "{error}");
+        }
+    }
+}
