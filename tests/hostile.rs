@@ -1,0 +1,309 @@
+//! Peers that mean harm, or RTMP to somebody else: a good publisher beside them is complete, and they cost little.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use support::flv::{self, Kind, Rules, Tag};
+use support::own_process::{descriptors, panics, resident_bytes, wait_until, watch_for_panics};
+use support::peer;
+use support::pipeline::Recording;
+use support::publishers::Ffmpeg;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+/// From accept to publish.
+const PUBLISH_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Runs a test while no other one runs: descriptors and panics are those of the whole process. After it, there are as
+/// many descriptors as before, and nothing has panicked.
+fn alone(test: impl FnOnce(&Path)) {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    watch_for_panics();
+    // What is opened once and stays, such as the runtime's descriptors.
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let first = Recording::start(directory.path(), "").expect("starts");
+    let address = first.address();
+    drop(first);
+    assert!(wait_until(DEADLINE, || peer::connect(address).is_err()));
+
+    let (before, panics_before) = (descriptors(), panics().len());
+    test(directory.path());
+    wait_until(DEADLINE, || descriptors().len() <= before.len());
+    let after = descriptors();
+    let some = &after[after.len().saturating_sub(20)..];
+    assert_eq!(after.len(), before.len(), "… {some:?}");
+    assert_eq!(panics()[panics_before..], [""; 0]);
+}
+
+fn insist_on_same(sent: &[Tag], captured: &[Tag]) {
+    assert!(!sent.is_empty(), "the publisher sent nothing");
+    let comparison = flv::compare(sent, captured, Rules::default());
+    assert!(comparison.is_same(), "{comparison}");
+}
+
+/// Waits for a figure of `stats`; fails as soon as it is beyond.
+fn insist_on(recording: &Recording, name: &str, expected: u64) {
+    wait_until(DEADLINE, || recording.counter(name) >= expected);
+    assert_eq!(recording.counter(name), expected, "{name}");
+}
+
+fn wrong_credentials(address: SocketAddr) {
+    let attempts = [
+        ("live", "wrong", "NetStream.Publish.Denied"),
+        ("other", "test", "NetStream.Publish.Denied"),
+        ("live", "test", "NetStream.Publish.BadName"),
+    ];
+    for (application, key, code) in attempts {
+        let mut stream = peer::shake_hands(address).unwrap();
+        let commands = [
+            peer::connect_command(application),
+            peer::publish_command(key),
+            // Goes on as if it had been let in.
+            peer::message(peer::VIDEO, 1, b"\x17\x01\0\0\0not to be seen"),
+        ];
+        let heard = peer::say(&mut stream, &commands.concat()).unwrap();
+        assert!(
+            peer::contains(&heard, code),
+            "{code} to {application}/{key}"
+        );
+    }
+}
+
+fn port_scan(address: SocketAddr) {
+    for _ in 0..100 {
+        drop(peer::connect(address).unwrap());
+    }
+}
+
+fn other_protocols(address: SocketAddr) {
+    let request = b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n";
+    let heard = peer::say(&mut peer::connect(address).unwrap(), request).unwrap();
+    assert!(heard.starts_with(b"HTTP/1.1 400 "), "{heard:02x?}");
+
+    // A record with a ClientHello of TLS 1.2.
+    let mut hello = vec![22, 3, 1, 2, 0, 1, 0, 1, 0xFC, 3, 3];
+    hello.resize(5 + 512, 0x55);
+    let heard = peer::say(&mut peer::connect(address).unwrap(), &hello).unwrap();
+    const ALERT: u8 = 21;
+    assert!(heard.starts_with(&[ALERT, 3]), "{heard:02x?}");
+}
+
+/// Each is closed because of what it says, long before any deadline.
+fn nonsense(address: SocketAddr) {
+    const STRICT_ARRAY_OF_ONE: [u8; 5] = [10, 0, 0, 0, 1];
+    let unfinished: Vec<u8> = (3..22)
+        .flat_map(|chunk_stream| {
+            let mut chunk = peer::message_header(chunk_stream, peer::VIDEO, 1, 0xFF_FFFF);
+            chunk.resize(chunk.len() + 128, 0);
+            chunk
+        })
+        .collect();
+    let kinds: [(&str, Vec<u8>); 4] = [
+        ("garbage", vec![0xFF; 10_000]),
+        (
+            "a chunk size of 0",
+            peer::message(peer::SET_CHUNK_SIZE, 0, &[0; 4]),
+        ),
+        (
+            "a deep command",
+            peer::connect_with(&STRICT_ARRAY_OF_ONE.repeat(5_000)),
+        ),
+        ("300 MB of unfinished messages", unfinished),
+    ];
+    for (what, bytes) in kinds {
+        let began = Instant::now();
+        let mut stream = peer::shake_hands(address).unwrap();
+        peer::say(&mut stream, &bytes).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let took = began.elapsed();
+        assert!(took < PUBLISH_DEADLINE, "{what}: closed after {took:?}");
+    }
+}
+
+/// Asks without end and reads no answer.
+fn ping_flood(address: SocketAddr) {
+    const PING_REQUEST: [u8; 6] = [0, 6, 0, 0, 0, 1];
+    let began = Instant::now();
+    let mut stream = peer::shake_hands(address).unwrap();
+    let pings = peer::message(peer::USER_CONTROL, 0, &PING_REQUEST).repeat(1000);
+    peer::flood(&mut stream, &pings).unwrap();
+    let took = began.elapsed();
+    assert!(took < PUBLISH_DEADLINE, "closed after {took:?}");
+}
+
+/// Never says anything that matters, and never stops.
+fn endless_talk(address: SocketAddr) {
+    const UNKNOWN_TYPE: u8 = 99;
+    let mut stream = peer::shake_hands(address).unwrap();
+    let chatter = peer::message(UNKNOWN_TYPE, 0, &[0; 100]).repeat(1000);
+    peer::flood(&mut stream, &chatter).unwrap();
+}
+
+/// Those that wait for something that never comes, and when they began to.
+fn idlers(address: SocketAddr) -> Vec<TcpStream> {
+    let silent = (0..200).map(|_| peer::connect(address).unwrap());
+    let mut idlers: Vec<TcpStream> = silent.collect();
+    let mut half_a_handshake = peer::connect(address).unwrap();
+    half_a_handshake.write_all(&peer::c0_c1()[..700]).unwrap();
+    idlers.push(half_a_handshake);
+    idlers.push(peer::shake_hands(address).unwrap());
+    let mut connected = peer::shake_hands(address).unwrap();
+    connected.write_all(&peer::connect_command("live")).unwrap();
+    idlers.push(connected);
+    idlers
+}
+
+#[test]
+fn a_publisher_is_complete_beside_hostile_peers() {
+    alone(|directory| {
+        let properties = "application=live stream-key=test max-connections=400";
+        let recording = Recording::start(directory, properties).unwrap();
+        let address = recording.address();
+        let publisher = Ffmpeg::Endless
+            .publish(recording.port(), directory)
+            .unwrap();
+        assert!(wait_until(DEADLINE, || recording.is_publishing()));
+
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            let idlers = idlers(address);
+            let count = idlers.len() as u64;
+            insist_on(&recording, "idle-connections", count);
+            let talker = scope.spawn(|| endless_talk(address));
+
+            wrong_credentials(address);
+            port_scan(address);
+            other_protocols(address);
+            nonsense(address);
+            ping_flood(address);
+            assert!(began.elapsed() < PUBLISH_DEADLINE, "all that was at once");
+            assert!(recording.counter("idle-connections") > count);
+
+            for mut idler in idlers {
+                peer::listen(&mut idler).expect("closed in time");
+                assert!(began.elapsed() >= PUBLISH_DEADLINE, "closed early");
+            }
+            talker.join().unwrap();
+            let late = began.elapsed() - PUBLISH_DEADLINE;
+            assert!(late < Duration::from_secs(5), "closed {late:?} late");
+        });
+
+        // 200 silent ones and half a handshake, the port scan, HTTP, TLS.
+        insist_on(&recording, "handshake-failures", 201 + 100 + 2);
+        insist_on(&recording, "rejected", 3);
+        // The publisher; two more idlers, the talker; credentials, nonsense, pings.
+        insist_on(&recording, "connections", 303 + 1 + 3 + 3 + 4 + 1);
+        assert!(wait_until(DEADLINE, || {
+            recording.counter("idle-connections") == 0
+        }));
+        assert!(recording.is_publishing());
+        assert_eq!(recording.counter("session"), 1, "publishers");
+
+        let sent = publisher.interrupt().unwrap();
+        insist_on_same(&sent, &recording.finish().unwrap());
+    });
+}
+
+#[test]
+fn idlers_do_not_keep_a_publisher_out() {
+    const MAX: usize = 64;
+    alone(|directory| {
+        let properties = format!("max-connections={MAX}");
+        let recording = Recording::start(directory, &properties).unwrap();
+        let address = recording.address();
+        let mut silent: Vec<_> = (0..MAX).map(|_| peer::connect(address).unwrap()).collect();
+        insist_on(&recording, "idle-connections", MAX as u64);
+
+        let done = AtomicBool::new(false);
+        let (sent, came) = std::thread::scope(|scope| {
+            let more = scope.spawn(|| {
+                let mut came = 0;
+                while !done.load(Ordering::Relaxed) {
+                    // As many are kept open as the server keeps.
+                    silent[came % MAX] = peer::connect(address).unwrap();
+                    came += 1;
+                }
+                came
+            });
+            let publisher = Ffmpeg::LiveVideo.publish(recording.port(), directory);
+            let sent = publisher.and_then(|publisher| publisher.finish());
+            done.store(true, Ordering::Relaxed);
+            (sent, more.join().unwrap())
+        });
+        insist_on_same(&sent.unwrap(), &recording_of(recording, came + MAX));
+    });
+}
+
+/// What was recorded while `strangers` came, none of which shook hands.
+fn recording_of(recording: Recording, strangers: usize) -> Vec<Tag> {
+    assert!(strangers > 500, "only {strangers} came");
+    assert_eq!(recording.counter("session"), 1, "publishers");
+    insist_on(&recording, "connections", strangers as u64 + 1);
+    recording.finish().unwrap()
+}
+
+/// However many come between its handshake and its publish.
+#[test]
+fn who_has_shaken_hands_does_not_make_way_for_strangers() {
+    const MAX: u64 = 8;
+    const STRANGERS: u64 = 50;
+    const PICTURE: &[u8] = b"\x17\x01\0\0\0a picture";
+    alone(|directory| {
+        let properties = format!("max-connections={MAX}");
+        let recording = Recording::start(directory, &properties).unwrap();
+        let address = recording.address();
+        let mut publisher = peer::shake_hands(address).unwrap();
+        let mut answer = [0; 1];
+        publisher.write_all(&peer::connect_command("live")).unwrap();
+        publisher.read_exact(&mut answer).unwrap();
+
+        let strangers: Vec<_> = (0..STRANGERS)
+            .map(|_| peer::connect(address).unwrap())
+            .collect();
+        insist_on(&recording, "connections", STRANGERS + 1);
+        insist_on(&recording, "handshake-failures", STRANGERS - (MAX - 1));
+        assert_eq!(recording.counter("idle-connections"), MAX);
+
+        publisher.write_all(&peer::publish_command("test")).unwrap();
+        assert!(wait_until(DEADLINE, || recording.is_publishing()));
+        let more: Vec<_> = (0..STRANGERS)
+            .map(|_| peer::connect(address).unwrap())
+            .collect();
+        insist_on(&recording, "connections", 2 * STRANGERS + 1);
+        let picture = peer::message(peer::VIDEO, 1, PICTURE);
+        publisher.write_all(&picture).unwrap();
+        // The answers that it has not read would make a reset of a close.
+        publisher.shutdown(Shutdown::Write).unwrap();
+        let sent = Tag {
+            kind: Kind::Video,
+            timestamp: 0,
+            body: PICTURE.to_vec(),
+        };
+        insist_on_same(&[sent], &recording.finish().unwrap());
+        drop((strangers, more));
+    });
+}
+
+#[test]
+fn what_a_silent_connection_costs() {
+    const MANY: usize = 1000;
+    alone(|directory| {
+        let properties = format!("max-connections={MANY}");
+        let recording = Recording::start(directory, &properties).unwrap();
+        let before = resident_bytes();
+        let silent: Vec<_> = (0..MANY)
+            .map(|_| peer::connect(recording.address()).unwrap())
+            .collect();
+        insist_on(&recording, "idle-connections", MANY as u64);
+        let each = resident_bytes().saturating_sub(before) / MANY;
+        println!("{each} bytes per silent connection");
+        assert!(each < 32 << 10, "{each} bytes per silent connection");
+        drop(silent);
+        insist_on(&recording, "handshake-failures", MANY as u64);
+    });
+}

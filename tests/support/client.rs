@@ -1,0 +1,305 @@
+//! A small publisher of our own, for what no encoder does on demand: to stop within a message, to end in each of the ways
+//! that there are, to be refused and to say what it was told.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use rml_rtmp::chunk_io::ChunkDeserializer;
+
+use super::flv::{Kind, Tag};
+
+/// Longer than the server takes to answer, or to take what is sent.
+const DEADLINE: Duration = Duration::from_secs(20);
+const CHUNK_SIZE: u32 = 4096;
+
+const SET_CHUNK_SIZE: u8 = 1;
+const COMMAND: u8 = 20;
+
+/// What an `onStatus` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub code: String,
+    pub text: String,
+}
+
+pub struct Client {
+    stream: TcpStream,
+    reader: ChunkDeserializer,
+    /// Given out by the server.
+    stream_id: u32,
+}
+
+impl Client {
+    /// Connects to an application and asks for a stream, with which nothing happens yet.
+    pub fn connect(server: SocketAddr, application: &str) -> Result<Client, String> {
+        let stream = TcpStream::connect_timeout(&server, DEADLINE).map_err(told)?;
+        stream.set_nodelay(true).map_err(told)?;
+        stream.set_read_timeout(Some(DEADLINE)).map_err(told)?;
+        stream.set_write_timeout(Some(DEADLINE)).map_err(told)?;
+        let mut client = Client {
+            stream,
+            reader: ChunkDeserializer::new(),
+            stream_id: 0,
+        };
+        client.shake_hands()?;
+        let size = CHUNK_SIZE.to_be_bytes();
+        client.write(&message(SET_CHUNK_SIZE, 0, 0, &size))?;
+        let url = format!("rtmp://{server}/{application}");
+        let mut object = vec![0x03];
+        for (name, value) in [("app", application), ("tcUrl", &url)] {
+            object.extend(&string(name)[1..]);
+            object.extend(string(value));
+        }
+        object.extend([0, 0, 9]);
+        client.command(0, &[string("connect"), number(1.0), object])?;
+        client.wait_for("_result")?;
+        client.create_stream()?;
+        Ok(client)
+    }
+
+    /// Connects to `live` and publishes `test`, which must succeed.
+    pub fn publisher(server: SocketAddr) -> Result<Client, String> {
+        let mut client = Client::connect(server, "live")?;
+        client.must_publish("test")?;
+        Ok(client)
+    }
+
+    pub fn create_stream(&mut self) -> Result<(), String> {
+        self.command(0, &[string("createStream"), number(2.0), null()])?;
+        let result = self.wait_for("_result")?;
+        // The last value is the number of the stream.
+        let id = result.last_chunk::<8>().ok_or("a short answer")?;
+        self.stream_id = f64::from_be_bytes(*id) as u32;
+        Ok(())
+    }
+
+    /// Asks to publish, and returns the answer.
+    pub fn publish(&mut self, key: &str) -> Result<Status, String> {
+        let name = string("publish");
+        let arguments = [name, number(3.0), null(), string(key), string("live")];
+        self.command(self.stream_id, &arguments)?;
+        self.status()
+    }
+
+    pub fn must_publish(&mut self, key: &str) -> Result<(), String> {
+        match self.publish(key)? {
+            Status { code, .. } if code == "NetStream.Publish.Start" => Ok(()),
+            other => Err(format!("not let in: {other:?}")),
+        }
+    }
+
+    /// Waits for the next `onStatus`.
+    pub fn status(&mut self) -> Result<Status, String> {
+        let body = self.wait_for("onStatus")?;
+        let property = |name| property(&body, name).ok_or(format!("no {name} in {body:?}"));
+        Ok(Status {
+            code: property("code")?,
+            text: property("description")?,
+        })
+    }
+
+    pub fn send(&mut self, tag: &Tag) -> Result<(), String> {
+        self.write(&self.message(tag))
+    }
+
+    pub fn send_all(&mut self, tags: &[Tag]) -> Result<(), String> {
+        tags.iter().try_for_each(|tag| self.send(tag))
+    }
+
+    /// Sends the first half of a message.
+    pub fn send_half(&mut self, tag: &Tag) -> Result<(), String> {
+        let bytes = self.message(tag);
+        self.write(&bytes[..bytes.len() / 2])
+    }
+
+    pub fn fc_unpublish(&mut self) -> Result<(), String> {
+        self.command(
+            0,
+            &[string("FCUnpublish"), number(4.0), null(), string("test")],
+        )
+    }
+
+    pub fn delete_stream(&mut self) -> Result<(), String> {
+        let id = number(self.stream_id.into());
+        self.command(0, &[string("deleteStream"), number(5.0), null(), id])
+    }
+
+    pub fn close_stream(&mut self) -> Result<(), String> {
+        let id = self.stream_id;
+        self.command(id, &[string("closeStream"), number(0.0), null()])
+    }
+
+    /// Says that nothing follows (FIN), and waits until the server has closed as well.
+    pub fn close(mut self) -> Result<(), String> {
+        self.stream.shutdown(Shutdown::Write).map_err(told)?;
+        let mut void = [0; 4096];
+        loop {
+            match self.stream.read(&mut void) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(told(e)),
+            }
+        }
+    }
+
+    /// Ends the connection with a reset, as a machine does that was restarted.
+    pub fn reset(self) -> Result<(), String> {
+        let socket = socket2::SockRef::from(&self.stream);
+        socket.set_linger(Some(Duration::ZERO)).map_err(told)
+    }
+
+    fn message(&self, tag: &Tag) -> Vec<u8> {
+        let type_id = match tag.kind {
+            Kind::Audio => 8,
+            Kind::Video => 9,
+            Kind::Script => 18,
+        };
+        message(type_id, self.stream_id, tag.timestamp, &tag.body)
+    }
+
+    fn command(&mut self, stream_id: u32, values: &[Vec<u8>]) -> Result<(), String> {
+        self.write(&message(COMMAND, stream_id, 0, &values.concat()))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.stream.write_all(bytes).map_err(told)
+    }
+
+    /// The body of the next command of this name.
+    fn wait_for(&mut self, name: &str) -> Result<Vec<u8>, String> {
+        let (name, mut input, mut length) = (string(name), [0; 4096], 0);
+        loop {
+            let message = self.reader.get_next_message(&input[..length]);
+            length = 0;
+            match message.map_err(told)? {
+                Some(message) if message.type_id == SET_CHUNK_SIZE => {
+                    let size = message.data.first_chunk().ok_or("a short chunk size")?;
+                    let size = u32::from_be_bytes(*size) as usize;
+                    self.reader.set_max_chunk_size(size).map_err(told)?;
+                }
+                Some(message) if message.type_id == COMMAND && message.data.starts_with(&name) => {
+                    return Ok(message.data.to_vec());
+                }
+                Some(_) => {}
+                None => {
+                    length = self.stream.read(&mut input).map_err(told)?;
+                    if length == 0 {
+                        return Err("the server closed the connection".to_owned());
+                    }
+                }
+            }
+        }
+    }
+
+    fn shake_hands(&mut self) -> Result<(), String> {
+        let mut c0_and_c1 = [0; 1537];
+        c0_and_c1[0] = 3;
+        self.write(&c0_and_c1)?;
+        let mut answer = [0; 1537 + 1536];
+        self.stream.read_exact(&mut answer).map_err(told)?;
+        self.write(&answer[1..1537])
+    }
+}
+
+/// A message in chunks: the first with the full header, the others with none.
+fn message(type_id: u8, stream_id: u32, timestamp: u32, body: &[u8]) -> Vec<u8> {
+    let chunk_stream = match type_id {
+        SET_CHUNK_SIZE => 2,
+        COMMAND => 3,
+        8 => 4,
+        9 => 6,
+        _ => 5,
+    };
+    assert!(timestamp < 0xFF_FFFF, "no extended timestamps here");
+    let length = u32::try_from(body.len()).expect("a message");
+    let mut bytes = vec![chunk_stream];
+    bytes.extend(&timestamp.to_be_bytes()[1..]);
+    bytes.extend(&length.to_be_bytes()[1..]);
+    bytes.push(type_id);
+    bytes.extend(stream_id.to_le_bytes());
+    for (n, chunk) in body.chunks(CHUNK_SIZE as usize).enumerate() {
+        if n > 0 {
+            bytes.push(0xC0 | chunk_stream);
+        }
+        bytes.extend(chunk);
+    }
+    bytes
+}
+
+/// A stream's worth of tags, every body different: metadata, sequence headers, a frame of video and one of audio in turn.
+/// Frames have `size` bytes; the times are 20 ms apart.
+pub fn tags(count: usize, size: usize) -> Vec<Tag> {
+    let mut random = Random(count as u64 + 1);
+    let mut tag = |n: usize| {
+        let frame = n.saturating_sub(3);
+        let (kind, start): (Kind, &[u8]) = match n {
+            0 => (Kind::Script, b"\x02\x00\x0aonMetaData\x05"),
+            1 => (Kind::Video, &[0x17, 0, 0, 0, 0, 1, 0x42]),
+            2 => (Kind::Audio, &[0xAF, 0, 0x12, 0x10]),
+            _ if frame.is_multiple_of(60) => (Kind::Video, &[0x17, 1, 0, 0, 0]),
+            _ if frame.is_multiple_of(2) => (Kind::Video, &[0x27, 1, 0, 0, 0]),
+            _ => (Kind::Audio, &[0xAF, 1]),
+        };
+        let mut body = start.to_vec();
+        while n > 2 && body.len() < size {
+            body.extend(random.next().to_be_bytes());
+        }
+        let timestamp = 20 * frame as u32;
+        Tag {
+            kind,
+            timestamp,
+            body,
+        }
+    };
+    (0..count).map(&mut tag).collect()
+}
+
+/// xorshift64: the same numbers in every run.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// Below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+fn told(error: impl std::fmt::Display) -> String {
+    format!("the client: {error}")
+}
+
+// AMF0, as much as is needed to write.
+
+fn string(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).expect("a short string");
+    [&[2][..], &length.to_be_bytes(), text.as_bytes()].concat()
+}
+
+fn number(value: f64) -> Vec<u8> {
+    [&[0][..], &value.to_be_bytes()].concat()
+}
+
+fn null() -> Vec<u8> {
+    vec![5]
+}
+
+/// The string that is the value of a property, of the one object in `body` or of any.
+fn property(body: &[u8], name: &str) -> Option<String> {
+    let name = &string(name)[1..];
+    let at = body.windows(name.len()).position(|bytes| bytes == name)?;
+    let value = &body[at + name.len()..];
+    let (&[2, high, low], text) = value.split_first_chunk::<3>()? else {
+        return None;
+    };
+    let text = text.get(..u16::from_be_bytes([high, low]) as usize)?;
+    String::from_utf8(text.to_vec()).ok()
+}

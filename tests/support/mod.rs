@@ -1,0 +1,16 @@
+//! What the tests share. Each test uses a part of it, so the compiler sees unused code in every one of them.
+#![allow(dead_code)]
+
+pub mod client;
+pub mod flv;
+#[cfg(feature = "element")]
+pub mod launch;
+pub mod own_process;
+pub mod peer;
+#[cfg(feature = "element")]
+pub mod pipeline;
+pub mod process;
+pub mod publishers;
+pub mod recorder;
+pub mod reference_server;
+pub mod wire;
