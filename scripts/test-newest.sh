@@ -1,0 +1,60 @@
+#!/bin/bash
+# Runs the tests that were built here, and so the same plugin, on the newest GStreamer: Debian sid in a folder.
+# Needs root (debootstrap, chroot) and about 2 GB. Arguments: names of test binaries, all that need GStreamer if none.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+root=${SID_ROOT:-$PWD/target/sid}
+packages="gstreamer1.0-tools,gstreamer1.0-plugins-base,gstreamer1.0-plugins-good,gstreamer1.0-plugins-bad,gstreamer1.0-plugins-ugly,ffmpeg,iproute2"
+
+if [ "$(id -u)" -ne 0 ]; then
+    echo "test-newest needs root, for debootstrap and chroot" >&2
+    exit 1
+fi
+if ! command -v debootstrap >/dev/null; then
+    apt-get update
+    DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends debootstrap
+fi
+if [ ! -e "$root/.complete" ]; then
+    rm --recursive --force --one-file-system "$root"
+    # The mirror that this machine uses itself.
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head --lines=1)
+    debootstrap --variant=minbase sid "$root" "$mirror"
+    # A mirror may be a snapshot whose Release file has run out.
+    echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/snapshot"
+    chroot "$root" apt-get update
+    chroot "$root" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install --yes --no-install-recommends ${packages//,/ }
+    touch "$root/.complete"
+fi
+
+cargo build
+tests=("$@")
+[ ${#tests[@]} -gt 0 ] || tests=(publishers timing signals lifecycle eos_and_states)
+
+mounted=()
+unmount() {
+    for place in "${mounted[@]}"; do
+        umount "$place" || umount --lazy "$place"
+    done
+}
+trap unmount EXIT
+for place in /proc /dev /dev/shm; do
+    mount --bind "$place" "$root$place"
+    mounted=("$root$place" "${mounted[@]}")
+done
+# At the same path, because tests know where their crate is.
+mkdir --parents "$root$PWD"
+mount --bind "$PWD" "$root$PWD"
+mounted=("$root$PWD" "${mounted[@]}")
+
+chroot "$root" gst-inspect-1.0 --version | tail --lines=2
+status=0
+for name in "${tests[@]}"; do
+    binary=$(cargo test --no-run --test "$name" --message-format=json 2>/dev/null |
+        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail --lines=1)
+    echo "== $name"
+    chroot "$root" env --chdir="$PWD" RTMP2SERVER_REPEAT="${RTMP2SERVER_REPEAT:-3}" \
+        timeout 600 "$binary" || status=1
+done
+exit "$status"
