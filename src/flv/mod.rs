@@ -27,6 +27,7 @@
 //! ```
 
 mod audio;
+mod config;
 pub mod enhanced;
 pub mod legacy;
 mod script;
@@ -34,6 +35,7 @@ mod tag;
 mod video;
 
 pub use audio::{AudioCodec, AudioPacket, AudioTag, inspect_audio};
+pub use config::{aac_format, avc_picture_size};
 pub use enhanced::{FourCc, Multitrack, MultitrackKind};
 pub use script::script_name;
 pub use tag::{

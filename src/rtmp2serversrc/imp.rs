@@ -19,6 +19,7 @@ use super::CAT;
 use super::observer::{ElementGate, ElementObserver};
 use super::output::Output;
 use super::settings::Settings;
+use super::stats::OutputStats;
 use super::{properties, signals, stats, uri};
 use crate::flv::{TAG_HEADER_SIZE, TAG_TRAILER_SIZE};
 use crate::rtmp::{Limits, SessionConfig};
@@ -170,14 +171,13 @@ impl ObjectImpl for Rtmp2ServerSrc {
                 u32::from(port).to_value()
             }
             "stats" => {
-                let output = lock(&self.stream).output.as_ref().map(|o| o.counts);
-                let counts = output.unwrap_or_default();
+                let output = lock(&self.stream).output.as_ref().map(OutputStats::of);
                 let running = lock(&self.running);
                 let (listener, route) = match &*running {
                     Some(running) => (Some(&running.listener), Some(&*running.route)),
                     None => (None, None),
                 };
-                stats::structure(listener, route, &counts).to_value()
+                stats::structure(listener, route, &output.unwrap_or_default()).to_value()
             }
             name => lock(&self.settings)
                 .get(name)

@@ -1,5 +1,6 @@
 //! The element `rtmp2serversrc`.
 
+mod bitrate;
 mod compat;
 mod imp;
 mod observer;
@@ -8,6 +9,7 @@ mod properties;
 mod settings;
 mod signals;
 mod stats;
+mod stream_info;
 mod time;
 mod uri;
 

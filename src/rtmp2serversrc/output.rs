@@ -1,6 +1,10 @@
 //! From RTMP media to FLV buffers: framed in the memory that they came in.
 
+use std::time::Instant;
+
+use super::bitrate::Bitrate;
 use super::compat::{self, Compat, NoTag};
+use super::stream_info::{StreamInfo, Watch};
 use super::time::{Timeline, TimestampMode};
 use crate::flv::{self, AudioPacket, TagKind, VideoPacket};
 use crate::rtmp::{Media, MediaKind};
@@ -18,6 +22,8 @@ pub(super) struct Output {
     /// Kinds of frames put out so far: video, audio.
     seen: (bool, bool),
     headers: StreamHeaders,
+    watch: Watch,
+    bitrate: Bitrate,
     pub counts: TagCounts,
     /// Tags and bytes before the current publisher.
     before: (u64, u64),
@@ -52,6 +58,8 @@ pub(super) struct Tag {
     pub headers_changed: bool,
     /// The first frame of its kind: a demuxer makes a new pad of it.
     pub is_new_stream: bool,
+    /// What the application does not know yet of the stream.
+    pub news: Option<StreamInfo>,
 }
 
 /// Larger headers are not repeated to late joiners: real ones have a few KiB, and
@@ -87,6 +95,8 @@ impl Output {
             has_video: false,
             seen: (false, false),
             headers: StreamHeaders::default(),
+            watch: Watch::default(),
+            bitrate: Bitrate::default(),
             counts: TagCounts::default(),
             before: (0, 0),
         }
@@ -105,6 +115,7 @@ impl Output {
         self.timeline.begin();
         self.discontinuity = self.counts.publishers > 0;
         self.has_video = false;
+        self.watch = Watch::default();
         self.counts.publishers += 1;
         self.before = self.totals();
     }
@@ -113,6 +124,16 @@ impl Output {
     pub fn of_publisher(&self) -> (u64, u64) {
         let (tags, bytes) = self.totals();
         (tags - self.before.0, bytes - self.before.1)
+    }
+
+    /// What is known of the latest publisher's stream.
+    pub fn stream_info(&self) -> &StreamInfo {
+        self.watch.info()
+    }
+
+    /// Of the last two seconds, in bits per second.
+    pub fn bitrate(&self) -> u64 {
+        self.bitrate.at(Instant::now())
     }
 
     fn totals(&self) -> (u64, u64) {
@@ -164,6 +185,8 @@ impl Output {
         if traits.kind == TagKind::Video && traits.is_entry {
             self.counts.keyframes += 1;
         }
+        let now = Instant::now();
+        self.bitrate.add(now, bytes.len());
         self.counts.bytes += bytes.len() as u64;
         self.counts.last_timestamp = placed.timestamp;
 
@@ -195,6 +218,7 @@ impl Output {
             segment_start: placed.starts.then_some(time),
             // Not before the first frame: until then more headers may come.
             headers_changed: traits.is_frame && std::mem::take(&mut self.headers.changed),
+            news: traits.is_frame.then(|| self.watch.news(now)).flatten(),
         })
     }
 
@@ -215,6 +239,9 @@ impl Output {
                 self.has_video = true;
                 // Of several tracks, the first alone says where a player can start.
                 let leads = tag.multitrack.is_none_or(|m| m.first_track == 0);
+                if leads {
+                    self.watch.video(&tag, body);
+                }
                 let is_header = leads && tag.is_sequence_header();
                 Some(Traits {
                     kind: TagKind::Video,
@@ -230,6 +257,9 @@ impl Output {
                     return None;
                 }
                 let leads = tag.multitrack.is_none_or(|m| m.first_track == 0);
+                if leads {
+                    self.watch.audio(&tag, body);
+                }
                 let is_header = leads && tag.is_sequence_header();
                 Some(Traits {
                     kind: TagKind::Audio,
@@ -243,12 +273,15 @@ impl Output {
                 self.counts.withheld_empty_script += 1;
                 None
             }
-            MediaKind::Script => Some(Traits {
-                kind: TagKind::Script,
-                is_frame: false,
-                is_header: true,
-                is_entry: true,
-            }),
+            MediaKind::Script => {
+                self.watch.script(body);
+                Some(Traits {
+                    kind: TagKind::Script,
+                    is_frame: false,
+                    is_header: true,
+                    is_entry: true,
+                })
+            }
         }
     }
 }

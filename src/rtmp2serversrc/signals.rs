@@ -9,6 +9,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::Rtmp2ServerSrc;
+use super::stream_info::StreamInfo;
 use crate::rtmp::PublishRequest;
 use crate::server::{EndReason, Publisher, Rejection};
 
@@ -136,6 +137,14 @@ pub(super) fn listening(addresses: &[SocketAddr], port: u16) -> gst::Structure {
 pub(super) fn connected(publisher: &Publisher) -> gst::Structure {
     let mut message = self::publisher(publisher);
     message.set_name("rtmp2server-publisher-connected");
+    message
+}
+
+/// `rtmp2server-stream-info`: what the headers and metadata tell of its stream.
+pub(super) fn stream_info(publisher: &Publisher, info: &StreamInfo) -> gst::Structure {
+    let mut message = self::publisher(publisher);
+    message.set_name("rtmp2server-stream-info");
+    info.describe(&mut message);
     message
 }
 

@@ -1,29 +1,56 @@
 //! The `stats` property.
 
-use super::output::TagCounts;
+use std::time::Duration;
+
+use super::output::{Output, TagCounts};
+use super::stream_info::StreamInfo;
 use crate::queue::Tally;
 use crate::server::{Listener, Route};
 
+/// What the streaming thread adds.
+#[derive(Default)]
+pub(super) struct OutputStats {
+    counts: TagCounts,
+    bitrate: u64,
+    info: StreamInfo,
+}
+
+impl OutputStats {
+    pub fn of(output: &Output) -> Self {
+        Self {
+            counts: output.counts,
+            bitrate: output.bitrate(),
+            info: output.stream_info().clone(),
+        }
+    }
+}
+
 /// A snapshot. Names are those of rtmp2src where it has them.
+///
+/// Counters of tags and of the server are since the element was started. Those of
+/// a connection, and what is said of a publisher and its stream, are the present
+/// publisher's, or the last one's after it left.
 ///
 /// `received = pushed + queued + withheld` holds in every snapshot: the four are
 /// counted each for itself and read under one lock.
 pub(super) fn structure(
     listener: Option<&Listener>,
     route: Option<&Route>,
-    counts: &TagCounts,
+    output: &OutputStats,
 ) -> gst::Structure {
+    let counts = &output.counts;
     let tally = route.map_or_else(Tally::default, |r| r.queue().tally());
     let (queue_bytes, high_water) = route.map_or((0, 0), |r| r.queue().levels());
     let server = listener.map(|l| l.stats()).unwrap_or_default();
-    let publisher = route.and_then(|r| r.publisher());
+    let is_publishing = route.is_some_and(|r| r.publisher().is_some());
+    let publisher = route.and_then(|r| r.latest_publisher());
     let connection = publisher.as_ref().map(|p| p.stats()).unwrap_or_default();
     let session = connection.session;
     let compat = &counts.withheld_compat;
-    let state = match (&listener, &publisher) {
+    let state = match (&listener, is_publishing) {
         (None, _) => "stopped",
-        (Some(_), None) => "listening",
-        (Some(_), Some(_)) => "publishing",
+        (Some(_), false) => "listening",
+        (Some(_), true) => "publishing",
     };
 
     let mut structure = gst::Structure::builder("application/x-rtmp2server-stats")
@@ -50,6 +77,8 @@ pub(super) fn structure(
         .field("script-tags", counts.script)
         .field("keyframes", counts.keyframes)
         .field("bytes", counts.bytes)
+        .field("bitrate", output.bitrate)
+        .field("codecs", output.info.codecs())
         .field("last-timestamp", counts.last_timestamp)
         .field("session", counts.publishers)
         .field("queue-bytes", queue_bytes as u64)
@@ -58,6 +87,7 @@ pub(super) fn structure(
         .field("idle-connections", server.idle)
         .field("rejected", server.rejected)
         .field("handshake-failures", server.handshake_failures)
+        .field("panics", server.panics)
         .field("in-chunk-size", session.in_chunk_size)
         .field("out-chunk-size", session.out_chunk_size)
         .field("in-window-ack-size", session.in_window_ack_size)
@@ -69,15 +99,18 @@ pub(super) fn structure(
         .field("ignored-messages", session.ignored_messages)
         .field("stray-media", session.stray_media)
         .field("restarted-messages", session.restarted_messages)
-        .field(
-            "backpressure-time",
-            u64::try_from(connection.backpressure().as_nanos()).unwrap_or(u64::MAX),
-        )
+        .field("backpressure-time", nanoseconds(connection.backpressure()))
         .build();
+    output.info.describe(&mut structure);
     if let Some(publisher) = publisher {
         structure.set("remote-address", publisher.peer.to_string());
         structure.set("application", &publisher.application);
+        structure.set("stream-key", &publisher.masked_key);
         structure.set("flash-ver", &publisher.flash_ver);
     }
     structure
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -46,6 +46,8 @@ pub struct ListenerStats {
     pub rejected: u64,
     /// Connections that never got through the handshake: port scans, HTTP, TLS.
     pub handshake_failures: u64,
+    /// Connections that ended by a panic: a defect of this server each.
+    pub panics: u64,
     /// Open and not publishing.
     pub idle: u64,
 }
@@ -91,6 +93,7 @@ pub(super) struct Shared {
     pub connections: AtomicU64,
     pub rejected: AtomicU64,
     pub handshake_failures: AtomicU64,
+    pub panics: AtomicU64,
     max_connections: usize,
     open: Mutex<Open>,
 }
@@ -165,6 +168,7 @@ impl Listener {
             connections: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             handshake_failures: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
             max_connections: config.max_connections.max(1),
             open: Mutex::default(),
         });
@@ -206,6 +210,7 @@ impl Listener {
             connections: shared.connections.load(Ordering::Relaxed),
             rejected: shared.rejected.load(Ordering::Relaxed),
             handshake_failures: shared.handshake_failures.load(Ordering::Relaxed),
+            panics: shared.panics.load(Ordering::Relaxed),
             idle: shared.lock().idlers() as u64,
         }
     }
@@ -359,6 +364,9 @@ impl Drop for Slot {
         if self.standing == Standing::Stranger {
             let failures = &self.shared.handshake_failures;
             failures.fetch_add(1, Ordering::Relaxed);
+        }
+        if std::thread::panicking() {
+            self.shared.panics.fetch_add(1, Ordering::Relaxed);
         }
         let reason = match self.reason.take() {
             Some(reason) => reason,

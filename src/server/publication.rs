@@ -30,6 +30,8 @@ pub enum Item {
 pub struct Publisher {
     pub peer: SocketAddr,
     pub application: String,
+    /// As much of the stream key as may be shown: see [`mask`].
+    pub masked_key: String,
     /// The encoder's name for itself.
     pub flash_ver: String,
     pub since: Instant,
@@ -138,6 +140,19 @@ fn clip(text: &str) -> String {
     text.chars().take(256).collect()
 }
 
+/// Enough of a key to tell which of many it is, if it is long enough to stay a secret without:
+/// the first four of 16 characters or more. Empty if the key is.
+fn mask(key: &str) -> String {
+    const SHOWN: usize = 4;
+    const LONG: usize = 16;
+    const MASK: &str = "***";
+    match key.char_indices().nth(SHOWN) {
+        Some((end, _)) if key.chars().count() >= LONG => format!("{}{MASK}", &key[..end]),
+        _ if key.is_empty() => String::new(),
+        _ => MASK.to_owned(),
+    }
+}
+
 /// How a publication ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndReason {
@@ -180,6 +195,7 @@ impl Publication {
         let publisher = Arc::new(Publisher {
             peer,
             application: clip(request.public_app()),
+            masked_key: mask(&request.stream_key),
             flash_ver: clip(&request.connect.flash_ver),
             goes_on: claim.route().settings().keep_listening,
             since: Instant::now(),
@@ -247,5 +263,23 @@ impl Drop for Publication {
             last,
         };
         self.route.release(mark, last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_masked() {
+        for (key, shown) in [
+            ("", ""),
+            ("k", "***"),
+            ("fifteen-letters", "***"),
+            ("sixteen--letters", "sixt***"),
+            ("ключ-ключ-ключ-ключ", "ключ***"),
+        ] {
+            assert_eq!(mask(key), shown);
+        }
     }
 }

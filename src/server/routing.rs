@@ -40,6 +40,7 @@ pub struct Route {
     gate: Option<Arc<dyn Gate>>,
     settings: Mutex<RouteSettings>,
     state: Mutex<State>,
+    latest: Mutex<Option<Arc<Publisher>>>,
 }
 
 #[derive(Debug)]
@@ -61,6 +62,7 @@ impl Route {
             gate,
             settings: Mutex::new(settings),
             state: Mutex::new(State::Free),
+            latest: Mutex::new(None),
         }
     }
 
@@ -86,6 +88,11 @@ impl Route {
         }
     }
 
+    /// Who publishes now or did last: its figures stay.
+    pub fn latest_publisher(&self) -> Option<Arc<Publisher>> {
+        lock(&self.latest).clone()
+    }
+
     /// No more data and no more publishers; what is in the queue stays for the
     /// consumer.
     pub fn end(&self) {
@@ -105,6 +112,7 @@ impl Route {
     pub(super) fn published(&self, publisher: &Arc<Publisher>) {
         if let State::Busy(slot) = &mut *lock(&self.state) {
             *slot = Some(publisher.clone());
+            *lock(&self.latest) = Some(publisher.clone());
         }
     }
 

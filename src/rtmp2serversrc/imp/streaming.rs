@@ -120,10 +120,8 @@ impl Rtmp2ServerSrc {
 
     /// Turns one message into a buffer and sends what has to go before it.
     fn tag(&self, media: Media) -> Result<CreateSuccess, NoTag> {
-        let goes_on = lock(&self.stream)
-            .publisher
-            .as_ref()
-            .is_some_and(|publisher| publisher.goes_on);
+        let publisher = lock(&self.stream).publisher.clone();
+        let goes_on = publisher.as_ref().is_some_and(|p| p.goes_on);
         let obj = self.obj();
         let running_time = || obj.current_running_time().map(gst::ClockTime::mseconds);
         let (tag, caps, header) = {
@@ -142,6 +140,9 @@ impl Rtmp2ServerSrc {
         }
         if let Some(start) = tag.segment_start {
             self.send_segment(start);
+        }
+        if let (Some(publisher), Some(info)) = (publisher, tag.news) {
+            signals::post(&obj, signals::stream_info(&publisher, &info));
         }
         Ok(match header {
             Some(header) => {
