@@ -212,16 +212,24 @@ fn message(type_id: u8, stream_id: u32, timestamp: u32, body: &[u8]) -> Vec<u8> 
         9 => 6,
         _ => 5,
     };
-    assert!(timestamp < 0xFF_FFFF, "no extended timestamps here");
+    const EXTENDED: u32 = 0xFF_FFFF;
+    let is_extended = timestamp >= EXTENDED;
+    let extension = if is_extended {
+        &timestamp.to_be_bytes()[..]
+    } else {
+        &[]
+    };
     let length = u32::try_from(body.len()).expect("a message");
     let mut bytes = vec![chunk_stream];
-    bytes.extend(&timestamp.to_be_bytes()[1..]);
+    bytes.extend(&timestamp.min(EXTENDED).to_be_bytes()[1..]);
     bytes.extend(&length.to_be_bytes()[1..]);
     bytes.push(type_id);
     bytes.extend(stream_id.to_le_bytes());
+    bytes.extend(extension);
     for (n, chunk) in body.chunks(CHUNK_SIZE as usize).enumerate() {
         if n > 0 {
             bytes.push(0xC0 | chunk_stream);
+            bytes.extend(extension);
         }
         bytes.extend(chunk);
     }
