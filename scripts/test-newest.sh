@@ -30,7 +30,7 @@ fi
 
 cargo build
 tests=("$@")
-[ ${#tests[@]} -gt 0 ] || tests=(publishers timing signals lifecycle eos_and_states)
+[ ${#tests[@]} -gt 0 ] || mapfile -t tests < <(sed -n "/^\[\[test\]\]/{n;s/^name = \"\(.*\)\"$/\1/p}" Cargo.toml)
 
 mounted=()
 unmount() {

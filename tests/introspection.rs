@@ -124,6 +124,12 @@ fn describe() -> String {
         let id = glib::subclass::SignalId::lookup(name, own).expect(name);
         describe_signal(&mut text, id);
     }
+    // Those that are always there; a publisher adds some that describe it.
+    let stats: gst::Structure = element.property("stats");
+    writeln!(text, "stats: {}", stats.name()).unwrap();
+    for (name, value) in stats.iter() {
+        writeln!(text, "    {name}: {}", value.type_()).unwrap();
+    }
     text
 }
 

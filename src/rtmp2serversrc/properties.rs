@@ -87,7 +87,7 @@ pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
         glib::ParamSpecUInt::builder("latency")
             .nick("Latency")
             .blurb(
-                "Milliseconds of network jitter that synchronising sinks shall absorb; \
+                "Milliseconds of network jitter that synchronising sinks shall absorb, 0 = none; \
                  reported in the LATENCY query",
             )
             .default_value(DEFAULT_LATENCY)
@@ -134,7 +134,7 @@ pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
             .nick("Maximum queue bytes")
             .blurb(
                 "Bytes held for a slow pipeline before the publisher is slowed down; \
-                 nothing is dropped, and one message always fits. Each message counts \
+                 nothing is dropped, and one message always fits, also with 0. Each message counts \
                  128 bytes more than it has",
             )
             .default_value(DEFAULT_MAX_QUEUE_BYTES)
