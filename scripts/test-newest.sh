@@ -27,6 +27,8 @@ if [ ! -e "$root/.complete" ]; then
         apt-get install --yes --no-install-recommends ${packages//,/ }
     touch "$root/.complete"
 fi
+# debootstrap makes none.
+[ -e "$root/etc/hosts" ] || printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
 
 cargo build
 tests=("$@")
