@@ -5,10 +5,13 @@ pub mod client;
 pub mod flv;
 #[cfg(feature = "element")]
 pub mod launch;
+pub mod link;
 pub mod own_process;
 pub mod peer;
 #[cfg(feature = "element")]
 pub mod pipeline;
+#[cfg(feature = "element")]
+pub mod playback;
 pub mod process;
 pub mod publishers;
 pub mod recorder;
