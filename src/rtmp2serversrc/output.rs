@@ -168,11 +168,14 @@ impl Output {
         let traits = self
             .inspect(media.kind, body_of(&bytes), goes_on)
             .ok_or(NoTag::Withheld)?;
+        let is_untimed =
+            traits.kind == TagKind::Script && self.timeline.is_untimed(media.timestamp);
         let placed = self
             .timeline
             .place(media.timestamp, traits.is_frame, running_time);
+        let timestamp = if is_untimed { 0 } else { placed.timestamp };
 
-        if flv::frame(&mut bytes, traits.kind, placed.timestamp).is_err() {
+        if flv::frame(&mut bytes, traits.kind, timestamp).is_err() {
             // RTMP's length has as many bits as FLV's, so this can't be.
             self.counts.withheld_too_long += 1;
             return Err(NoTag::Withheld);

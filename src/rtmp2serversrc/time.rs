@@ -80,6 +80,13 @@ impl Timeline {
         self.publishers += 1;
     }
 
+    /// Whether a script tag with this time, ahead of the publisher's first frame,
+    /// is about all that follows rather than about a moment. It keeps its 0 then:
+    /// ffmpeg takes metadata at any other time for a stream of subtitles.
+    pub fn is_untimed(&self, timestamp: u32) -> bool {
+        self.expected && timestamp == 0
+    }
+
     /// Places a tag. `is_frame` is false for metadata and sequence headers;
     /// `running_time` is the pipeline's, in ms, if it has one; asked for only
     /// where a publisher has to be placed.
