@@ -4,7 +4,7 @@ set -eu
 
 # Building: a linker, pkg-config and the GStreamer headers.
 # Tests and demo: gst-launch-1.0; videotestsrc and audiotestsrc (base), flvmux and aacparse (good),
-# rtmp2sink, rtmpsink and voaacenc (bad), x264enc (ugly); ffmpeg with ffprobe.
+# rtmp2sink, rtmpsink and voaacenc (bad), x264enc (ugly), decoders (libav); ffmpeg with ffprobe.
 packages="
     gcc
     libc6-dev
@@ -15,6 +15,7 @@ packages="
     gstreamer1.0-plugins-good
     gstreamer1.0-plugins-bad
     gstreamer1.0-plugins-ugly
+    gstreamer1.0-libav
     ffmpeg
 "
 

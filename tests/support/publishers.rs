@@ -62,7 +62,8 @@ fn ffmpeg() -> Command {
 /// ffmpeg with its tee muxer: every packet goes to the server and to `sent.flv` in `directory`.
 ///
 /// Without `no_duration_filesize` ffmpeg goes back in the file at the end and completes the metadata, which it cannot do
-/// on the network; with it both outputs get the same bytes.
+/// on the network; with it both outputs get the same bytes. Unlike the flv muxer, the tee muxer does not ask the encoders
+/// for the global headers of which sequence headers are made.
 pub fn ffmpeg_tee(
     input_and_codecs: Vec<String>,
     port: u16,
@@ -74,11 +75,13 @@ pub fn ffmpeg_tee(
         "{flv}{}|{flv}rtmp://127.0.0.1:{port}/live/test",
         sent.display()
     );
-    let process = Process::spawn(
-        ffmpeg()
-            .args(input_and_codecs)
-            .args(["-f", "tee", &outputs]),
-    )?;
+    let process = Process::spawn(ffmpeg().args(input_and_codecs).args([
+        "-flags",
+        "+global_header",
+        "-f",
+        "tee",
+        &outputs,
+    ]))?;
     Ok(Publisher {
         process,
         name: "ffmpeg",
