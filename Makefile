@@ -12,13 +12,17 @@ TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 PLUGIN = $(TARGET_DIR)/release/libgstrtmp2server.so
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test test-core test-all test-newest lint install
+.PHONY: help deps encoders build demo test test-core test-all test-newest lint install
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
 
 deps: ## install the system packages (Debian 12)
 	@scripts/install-deps.sh
+
+# Where it fails, the tests that need them say so, after all others.
+encoders: deps ## get ffmpeg 8 and 9 for the tests
+	-@CARGO="$(CARGO)" scripts/install-encoders.sh
 
 build: deps ## build the plugin
 	$(CARGO) build --release --lib
@@ -31,10 +35,10 @@ test: test-core test-all ## run all tests; RTMP2SERVER_REPEAT=N sets how often e
 test-core: deps
 	$(CARGO) test --no-default-features $(TEST_FLAGS)
 
-test-all: deps
+test-all: deps encoders
 	G_DEBUG=fatal-criticals $(CARGO) test $(TEST_FLAGS)
 
-test-newest: deps ## run the tests on the newest GStreamer: Debian sid in a folder (needs root and 2 GB)
+test-newest: deps encoders ## run the tests on the newest GStreamer: Debian sid in a folder (needs root and 2 GB)
 	scripts/test-newest.sh
 
 lint: deps ## check format and lints

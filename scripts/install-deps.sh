@@ -4,7 +4,8 @@ set -eu
 
 # Building: a linker, pkg-config and the GStreamer headers.
 # Tests and demo: gst-launch-1.0; videotestsrc and audiotestsrc (base), flvmux and aacparse (good),
-# rtmp2sink, rtmpsink and voaacenc (bad), x264enc (ugly), decoders (libav); ffmpeg with ffprobe.
+# rtmp2sink, rtmpsink and voaacenc (bad), x264enc (ugly), decoders (libav); ffmpeg with ffprobe;
+# pip, with which install-encoders.sh gets newer ones.
 packages="
     gcc
     libc6-dev
@@ -17,6 +18,7 @@ packages="
     gstreamer1.0-plugins-ugly
     gstreamer1.0-libav
     ffmpeg
+    python3-pip
 "
 
 if ! command -v dpkg-query >/dev/null; then

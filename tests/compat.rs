@@ -6,14 +6,15 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::path::Path;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use rml_rtmp::chunk_io::ChunkDeserializer;
 use rml_rtmp::messages::MessagePayload;
+use support::demuxed::{AV, Demuxed, assert_withheld, counter, frames, is_multitrack};
 use support::flv::{self, Kind, Tag};
-use support::pipeline::{DEADLINE, Recording, init};
+use support::pipeline::{DEADLINE, Recording};
 use support::wire;
 
 /// C0, C1 and C2.
@@ -103,139 +104,12 @@ fn append_chunks(bytes: &mut Vec<u8>, message: &MessagePayload, body: &[u8], chu
     }
 }
 
-/// What follows the header of a frame; none if the tag holds no frame.
-fn frame(tag: &Tag) -> Option<&[u8]> {
-    match (tag.kind, &tag.body[..]) {
-        (Kind::Video, [0x17 | 0x27, 1, _, _, _, frame @ ..]) => Some(frame),
-        (Kind::Audio, [0xaf, 1, frame @ ..]) => Some(frame),
-        (Kind::Audio, [head, frame @ ..]) if head >> 4 == 2 => Some(frame),
-        _ => None,
-    }
-}
-
-fn frames(tags: &[Tag], kind: Kind) -> Vec<Vec<u8>> {
-    let tags = tags.iter().filter(|tag| tag.kind == kind);
-    tags.filter_map(frame).map(<[u8]>::to_vec).collect()
-}
-
-fn is_multitrack(tag: &Tag) -> bool {
-    match tag.kind {
-        Kind::Video => tag.body[0] & 0x8f == 0x86,
-        Kind::Audio => tag.body[0] == 0x95,
-        Kind::Script => false,
-    }
-}
-
-fn counter(source: &gst::Element, name: &str) -> u64 {
-    let stats: gst::Structure = source.property("stats");
-    stats.get(name).expect(name)
-}
-
-/// Asserts these counters, and that nothing else was kept back.
-fn assert_withheld(source: &gst::Element, expected: &[(&str, usize)]) {
-    let stats: gst::Structure = source.property("stats");
-    let mut found: Vec<(&str, usize)> = Vec::new();
-    for (name, value) in stats.iter() {
-        if name.starts_with("withheld-") {
-            let count = value.get::<u64>().unwrap() as usize;
-            if count > 0 {
-                found.push((name.as_str(), count));
-            }
-        }
-    }
-    assert_eq!(found, expected);
-    let sum = expected.iter().map(|(_, count)| *count as u64).sum::<u64>();
-    assert_eq!(counter(source, "withheld"), sum);
-    let [received, pushed, queued] =
-        ["received", "pushed", "queued"].map(|name| counter(source, name));
-    assert_eq!(received, pushed + queued + sum);
-}
-
-/// `rtmp2serversrc ! flvdemux`, and what comes out of it.
-struct Playback {
-    pipeline: gst::Pipeline,
-    video: Frames,
-    audio: Frames,
-}
-
-type Frames = Arc<Mutex<Vec<Vec<u8>>>>;
-
-impl Playback {
-    fn start(properties: &str, streams: &[&str]) -> Playback {
-        init();
-        let mut description =
-            format!("rtmp2serversrc name=source port=0 {properties} ! flvdemux name=demux ");
-        for stream in streams {
-            description +=
-                &format!("demux.{stream} ! queue ! fakesink name={stream} async=false sync=false ");
-        }
-        let pipeline = gst::parse::launch(&description)
-            .expect("a valid description")
-            .downcast::<gst::Pipeline>()
-            .expect("a pipeline");
-        let [video, audio] = ["video", "audio"].map(|stream| {
-            let frames = Frames::default();
-            if let Some(sink) = pipeline.by_name(stream) {
-                let pad = sink.static_pad("sink").expect("a sink has one");
-                let frames = frames.clone();
-                pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-                    let bytes = info.buffer().unwrap().map_readable().unwrap().to_vec();
-                    frames.lock().unwrap().push(bytes);
-                    gst::PadProbeReturn::Ok
-                });
-            }
-            frames
-        });
-        pipeline.set_state(gst::State::Playing).expect("starts");
-        Playback {
-            pipeline,
-            video,
-            audio,
-        }
-    }
-
-    fn source(&self) -> gst::Element {
-        self.pipeline.by_name("source").expect("named")
-    }
-
-    fn port(&self) -> u16 {
-        let port: u32 = self.source().property("current-port");
-        port.try_into().expect("16 bits")
-    }
-
-    /// The first of EOS and errors.
-    fn end(&self) -> gst::Message {
-        let bus = self.pipeline.bus().expect("a pipeline has a bus");
-        let deadline = gst::ClockTime::try_from(DEADLINE).expect("short");
-        let ends = [gst::MessageType::Eos, gst::MessageType::Error];
-        bus.timed_pop_filtered(deadline, &ends)
-            .expect("EOS or an error")
-    }
-
-    fn assert_shows(&self, sent: &[Tag]) {
-        assert_eq!(self.end().type_(), gst::MessageType::Eos);
-        for (kind, shown) in [(Kind::Video, &self.video), (Kind::Audio, &self.audio)] {
-            let (sent, shown) = (frames(sent, kind), shown.lock().unwrap());
-            assert_eq!(shown.len(), sent.len(), "{kind} frames");
-            assert!(*shown == sent, "{kind} frames differ");
-        }
-    }
-}
-
-impl Drop for Playback {
-    fn drop(&mut self) {
-        let _ = self.pipeline.set_state(gst::State::Null);
-    }
-}
-
-const AV: &[&str] = &["video", "audio"];
-
 #[test]
 fn of_several_tracks_the_first_plays() {
     let client = fixture("ff9-multitrack");
     let sent = wire::tags(&client).unwrap();
     let others = sent.iter().filter(|tag| is_multitrack(tag)).count();
-    let playback = Playback::start("compat=flvdemux", AV);
+    let playback = Demuxed::start("compat=flvdemux", AV);
     replay(playback.port(), &client);
 
     // Track 0 has the classic headers.
@@ -247,7 +121,7 @@ fn of_several_tracks_the_first_plays() {
 
 #[test]
 fn as_sent_it_kills_flvdemux() {
-    let playback = Playback::start("", AV);
+    let playback = Demuxed::start("", AV);
     replay(playback.port(), &fixture("ff9-multitrack"));
     let end = playback.end();
     // Later ones know more.
@@ -379,7 +253,7 @@ fn enhanced(name: &str, streams: &[&str]) {
     assert_eq!(differs, None, "{name}");
     assert_eq!(recorded.len(), classic.len(), "{name}");
 
-    let playback = Playback::start("compat=flvdemux", streams);
+    let playback = Demuxed::start("compat=flvdemux", streams);
     replay(playback.port(), &client);
     playback.assert_shows(&classic);
 }
@@ -400,7 +274,7 @@ fn unsupported(name: &str, codec: &str, is_culprit: impl Fn(&Tag) -> bool) {
     let sent = wire::tags(&client).unwrap();
     let before = sent.iter().position(is_culprit).unwrap();
 
-    let playback = Playback::start("compat=flvdemux", AV);
+    let playback = Demuxed::start("compat=flvdemux", AV);
     let port = playback.port();
     let (error_seen, wait_for_error) = mpsc::channel();
     let publisher = std::thread::spawn({

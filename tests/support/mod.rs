@@ -2,6 +2,8 @@
 #![allow(dead_code)]
 
 pub mod client;
+#[cfg(feature = "element")]
+pub mod demuxed;
 pub mod flv;
 #[cfg(feature = "element")]
 pub mod launch;

@@ -10,6 +10,9 @@ use super::process::Process;
 /// Longer than any publisher here takes on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
+/// The one that is installed.
+const FFMPEG: &str = "ffmpeg";
+
 /// A publisher at work.
 pub struct Publisher {
     process: Process,
@@ -53,8 +56,8 @@ fn words(arguments: &str) -> impl Iterator<Item = &str> {
     arguments.split_ascii_whitespace()
 }
 
-fn ffmpeg() -> Command {
-    let mut command = Command::new("ffmpeg");
+fn ffmpeg(program: &Path) -> Command {
+    let mut command = Command::new(program);
     command.args(words("-hide_banner -nostdin -v warning -y"));
     command
 }
@@ -63,25 +66,32 @@ fn ffmpeg() -> Command {
 ///
 /// Without `no_duration_filesize` ffmpeg goes back in the file at the end and completes the metadata, which it cannot do
 /// on the network; with it both outputs get the same bytes. Unlike the flv muxer, the tee muxer does not ask the encoders
-/// for the global headers of which sequence headers are made.
+/// for the global headers of which sequence headers are made. Without `onfail=abort` it may go on with the file alone.
 pub fn ffmpeg_tee(
     input_and_codecs: Vec<String>,
     port: u16,
     directory: &Path,
 ) -> Result<Publisher, String> {
+    tee_of(FFMPEG.as_ref(), input_and_codecs, port, directory)
+}
+
+/// The same with another build of ffmpeg.
+pub fn tee_of(
+    program: &Path,
+    input_and_codecs: Vec<String>,
+    port: u16,
+    directory: &Path,
+) -> Result<Publisher, String> {
     let sent = directory.join("sent.flv");
-    let flv = "[f=flv:flvflags=no_duration_filesize]";
+    let flv = "f=flv:flvflags=no_duration_filesize";
     let outputs = format!(
-        "{flv}{}|{flv}rtmp://127.0.0.1:{port}/live/test",
+        "[{flv}]{}|[{flv}:onfail=abort]rtmp://127.0.0.1:{port}/live/test",
         sent.display()
     );
-    let process = Process::spawn(ffmpeg().args(input_and_codecs).args([
-        "-flags",
-        "+global_header",
-        "-f",
-        "tee",
-        &outputs,
-    ]))?;
+    let mut command = ffmpeg(program);
+    command.args(input_and_codecs);
+    command.args(words("-flags +global_header -f tee"));
+    let process = Process::spawn(command.arg(outputs))?;
     Ok(Publisher {
         process,
         name: "ffmpeg",
@@ -161,7 +171,7 @@ pub fn write_burst_file(directory: &Path) -> Result<PathBuf, String> {
     let arguments = format!(
         "-f lavfi -i {NOISE} -f lavfi -i sine=frequency=440 -t 8 {X264} -b:v 14M -c:a aac -f flv"
     );
-    Process::spawn(ffmpeg().args(words(&arguments)).arg(&file))?
+    Process::spawn(ffmpeg(FFMPEG.as_ref()).args(words(&arguments)).arg(&file))?
         .wait(DEADLINE)?
         .expect_success("ffmpeg")?;
     Ok(file)

