@@ -7,8 +7,13 @@ use std::time::Duration;
 use gst::prelude::*;
 use support::flv::Kind;
 use support::playback::{Playback, all_of, frames, publish};
+use support::steady::in_real_time;
 
 fn one_publisher(late: Duration, start: &str) {
+    in_real_time(|| try_one_publisher(late, start));
+}
+
+fn try_one_publisher(late: Duration, start: &str) {
     let directory = tempfile::tempdir().unwrap();
     let playback = Playback::start("", late);
     let sent = publish(playback.port(), directory.path(), start)
@@ -47,6 +52,10 @@ fn a_publisher_whose_clock_wraps() {
 }
 
 fn two_publishers(second_start: &str) {
+    in_real_time(|| try_two_publishers(second_start));
+}
+
+fn try_two_publishers(second_start: &str) {
     let directory = tempfile::tempdir().unwrap();
     let playback = Playback::start("loop=true", Duration::from_secs(3));
     let first = publish(playback.port(), directory.path(), "0")

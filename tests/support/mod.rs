@@ -18,4 +18,5 @@ pub mod process;
 pub mod publishers;
 pub mod recorder;
 pub mod reference_server;
+pub mod steady;
 pub mod wire;
