@@ -23,7 +23,9 @@ use super::stats::OutputStats;
 use super::{properties, signals, stats, uri};
 use crate::flv::{TAG_HEADER_SIZE, TAG_TRAILER_SIZE};
 use crate::rtmp::{Limits, SessionConfig};
-use crate::server::{BindError, Listener, ListenerConfig, Publisher, Route, Serial};
+use crate::server::{
+    BindError, ListenerSettings, Listening, ListeningConfig, Publisher, Route, Serial,
+};
 use streaming::Stream;
 
 /// Time from accept to publish. Real encoders need a second at the most.
@@ -40,7 +42,7 @@ pub struct Rtmp2ServerSrc {
 
 /// Between start and stop.
 struct Running {
-    listener: Listener,
+    listening: Listening,
     route: Arc<Route>,
     /// An EOS event was taken over: what is queued goes out, and then EOS.
     draining: bool,
@@ -63,24 +65,35 @@ impl Rtmp2ServerSrc {
         self.route().and_then(|route| route.publisher())
     }
 
-    fn listen(&self, settings: Settings, route: Arc<Route>) -> Result<Listener, BindError> {
+    fn listen(&self, settings: &Settings, route: Arc<Route>) -> Result<Listening, BindError> {
+        let config = ListeningConfig {
+            name: self.obj().name().into(),
+            host: settings.host.clone(),
+            port: settings.port,
+            settings: ListenerSettings {
+                max_connections: settings.max_connections as usize,
+                publish_deadline: PUBLISH_DEADLINE,
+                session: SessionConfig {
+                    limits: Limits::with_max_message_size(settings.max_message_size as usize),
+                    headroom: TAG_HEADER_SIZE,
+                    tailroom: TAG_TRAILER_SIZE,
+                },
+            },
+        };
+        Listening::start(config, route)
+    }
+
+    fn make_route(&self, settings: &Settings) -> Result<Arc<Route>, BindError> {
         let observer = ElementObserver {
             element: self.obj().downgrade(),
             serial: Serial::new().map_err(BindError::Runtime)?,
         };
-        Listener::bind(ListenerConfig {
-            host: settings.host,
-            port: settings.port,
-            max_connections: settings.max_connections as usize,
-            publish_deadline: PUBLISH_DEADLINE,
-            session: SessionConfig {
-                limits: Limits::with_max_message_size(settings.max_message_size as usize),
-                headroom: TAG_HEADER_SIZE,
-                tailroom: TAG_TRAILER_SIZE,
-            },
-            routes: vec![route],
-            observer: Arc::new(observer),
-        })
+        Ok(Arc::new(Route::new(
+            settings.route(),
+            settings.max_queue_bytes as usize,
+            Arc::new(observer),
+            Some(Arc::new(ElementGate(self.obj().downgrade()))),
+        )))
     }
 }
 
@@ -167,17 +180,17 @@ impl ObjectImpl for Rtmp2ServerSrc {
         match pspec.name() {
             "current-port" => {
                 let running = lock(&self.running);
-                let port = running.as_ref().map_or(0, |r| r.listener.port());
+                let port = running.as_ref().map_or(0, |r| r.listening.port());
                 u32::from(port).to_value()
             }
             "stats" => {
                 let output = lock(&self.stream).output.as_ref().map(OutputStats::of);
                 let running = lock(&self.running);
-                let (listener, route) = match &*running {
-                    Some(running) => (Some(&running.listener), Some(&*running.route)),
+                let (listening, route) = match &*running {
+                    Some(running) => (Some(&running.listening), Some(&*running.route)),
                     None => (None, None),
                 };
-                stats::structure(listener, route, &output.unwrap_or_default()).to_value()
+                stats::structure(listening, route, &output.unwrap_or_default()).to_value()
             }
             name => lock(&self.settings)
                 .get(name)
@@ -269,23 +282,18 @@ impl BaseSrcImpl for Rtmp2ServerSrc {
                 ["set it to rtmp://HOST:PORT/APPLICATION/KEY, or to NULL"]
             ));
         }
-        let (timestamp_mode, compat) = (settings.timestamp_mode, settings.compat);
-        let route = Arc::new(Route::new(
-            settings.route(),
-            settings.max_queue_bytes as usize,
-            Some(Arc::new(ElementGate(self.obj().downgrade()))),
-        ));
-        let listener = self
-            .listen(settings, route.clone())
+        let (route, listening) = self
+            .make_route(&settings)
+            .and_then(|route| Ok((route.clone(), self.listen(&settings, route)?)))
             .map_err(|error| bind_error(&error))?;
-        gst::info!(CAT, imp = self, "listening on {:?}", listener.addresses());
-        let message = signals::listening(listener.addresses(), listener.port());
+        gst::info!(CAT, imp = self, "listening on {:?}", listening.addresses());
+        let message = signals::listening(listening.addresses(), listening.port());
         *lock(&self.stream) = Stream {
-            output: Some(Output::new(timestamp_mode, compat)),
+            output: Some(Output::new(settings.timestamp_mode, settings.compat)),
             ..Stream::default()
         };
         *lock(&self.running) = Some(Running {
-            listener,
+            listening,
             route,
             draining: false,
             drain_until: None,
@@ -297,9 +305,8 @@ impl BaseSrcImpl for Rtmp2ServerSrc {
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         let running = lock(&self.running).take();
-        if let Some(running) = running {
-            running.route.end();
-        }
+        // With no lock held: that closes the port, if nobody shares it.
+        drop(running);
         *lock(&self.stream) = Stream::default();
         self.obj().notify("current-port");
         Ok(())

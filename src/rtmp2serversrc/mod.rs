@@ -5,6 +5,7 @@ mod compat;
 mod imp;
 mod observer;
 mod output;
+mod policy;
 mod properties;
 mod settings;
 mod signals;
@@ -16,6 +17,7 @@ mod uri;
 use std::sync::LazyLock;
 
 pub use compat::Compat;
+pub use policy::PublisherPolicy;
 pub use time::TimestampMode;
 
 use gst::glib;
@@ -37,6 +39,7 @@ glib::wrapper! {
 
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     Compat::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    PublisherPolicy::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     TimestampMode::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     gst::Element::register(
         Some(plugin),

@@ -4,7 +4,7 @@ use gst::glib;
 use gst::prelude::*;
 
 use super::settings::*;
-use super::{Compat, TimestampMode};
+use super::{Compat, PublisherPolicy, TimestampMode};
 
 /// All properties of the element.
 pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
@@ -20,7 +20,10 @@ pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt::builder("port")
             .nick("Port")
-            .blurb("TCP port to listen on, 0 = any free one, see current-port")
+            .blurb(
+                "TCP port to listen on, 0 = any free one, see current-port. Elements of one \
+                 process that name the same host and port share it",
+            )
             .maximum(u16::MAX.into())
             .default_value(DEFAULT_PORT)
             .mutable_ready()
@@ -73,6 +76,14 @@ pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
                  taken up by the next publish",
             )
             .default_value(false)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("publisher-policy", PublisherPolicy::default())
+            .nick("Publisher policy")
+            .blurb(
+                "What a publisher gets that comes while another one publishes and no other \
+                 element on the port takes it; taken up by the next publish",
+            )
             .mutable_playing()
             .build(),
         glib::ParamSpecBoolean::builder("is-live")
@@ -188,6 +199,7 @@ impl Settings {
             "stream-key" => self.stream_key = string(),
             "timeout" => self.timeout = number(),
             "loop" => self.keep_listening = flag(),
+            "publisher-policy" => self.publisher_policy = value.get().expect("enum property"),
             "is-live" => self.is_live = flag(),
             "latency" => self.latency = number(),
             "timestamp-mode" => self.timestamp_mode = value.get().expect("enum property"),
@@ -209,6 +221,7 @@ impl Settings {
             "application" => self.application.to_value(),
             "timeout" => self.timeout.to_value(),
             "loop" => self.keep_listening.to_value(),
+            "publisher-policy" => self.publisher_policy.to_value(),
             "is-live" => self.is_live.to_value(),
             "latency" => self.latency.to_value(),
             "timestamp-mode" => self.timestamp_mode.to_value(),

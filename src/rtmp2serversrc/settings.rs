@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Compat, TimestampMode};
+use super::{Compat, PublisherPolicy, TimestampMode};
 use crate::rtmp::Limits;
 use crate::server::RouteSettings;
 
@@ -29,6 +29,7 @@ pub(super) struct Settings {
     /// Seconds, 0 = never.
     pub timeout: u32,
     pub keep_listening: bool,
+    pub publisher_policy: PublisherPolicy,
     pub is_live: bool,
     /// Milliseconds.
     pub latency: u32,
@@ -51,6 +52,7 @@ impl Default for Settings {
             stream_key: None,
             timeout: DEFAULT_TIMEOUT,
             keep_listening: false,
+            publisher_policy: PublisherPolicy::default(),
             is_live: true,
             latency: DEFAULT_LATENCY,
             timestamp_mode: TimestampMode::default(),
@@ -71,6 +73,7 @@ impl Settings {
             stream_key: self.stream_key.clone(),
             timeout: Duration::from_secs(self.timeout.into()),
             keep_listening: self.keep_listening,
+            policy: self.publisher_policy.into(),
         }
     }
 }

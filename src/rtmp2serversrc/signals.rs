@@ -137,6 +137,9 @@ pub(super) fn listening(addresses: &[SocketAddr], port: u16) -> gst::Structure {
 pub(super) fn connected(publisher: &Publisher) -> gst::Structure {
     let mut message = self::publisher(publisher);
     message.set_name("rtmp2server-publisher-connected");
+    if let Some(other) = publisher.taken_from {
+        message.set("taken-over-from", other.to_string());
+    }
     message
 }
 

@@ -1,6 +1,7 @@
 //! One connection: socket in, session, queue and socket out.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,20 +11,17 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use super::admission::{Candidate, Refusal};
 use super::buffer::ReadBuffer;
-use super::event::{CloseReason, ConnectionEvent, Rejection};
+use super::event::{CloseReason, ConnectionEvent};
 use super::listener::{Slot, Standing};
 use super::publication::{EndReason, Order, Publication, Publisher, PublisherStats};
-use super::routing::{self, Claim};
 use crate::queue::Closed;
 use crate::rtmp::{Event, Media, PublishRequest, Session, Step};
 
 /// How long a client may take to read a refusal or to close after its last word.
 /// To close on it at once would be a reset, which discards what it has not read.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// How long the host application may think about a publisher.
-const DECISION: Duration = Duration::from_secs(5);
 
 /// How long EOS waits for the last publisher to close after it said that it ends.
 const GRACE: Duration = Duration::from_secs(1);
@@ -32,6 +30,11 @@ const GRACE: Duration = Duration::from_secs(1);
 /// megabytes in a row keeps them waiting. Of smaller reads, tokio's budget allows
 /// 128.
 const MUCH: usize = 128 << 10;
+
+/// Bytes that are still read of a publisher that has to give way, until its socket
+/// is empty: more than a receive buffer holds. One that always sends more would
+/// never be done.
+const LAST_WORDS: usize = 16 << 20;
 
 struct Connection {
     stream: TcpStream,
@@ -42,6 +45,7 @@ struct Connection {
     out_bytes_total: u64,
     backpressure: Duration,
     stalled_since: Option<Instant>,
+    heard: Option<Instant>,
 }
 
 /// Each phase has its own idea of patience.
@@ -52,6 +56,9 @@ enum Phase {
         publication: Publication,
         /// Silence that counts as loss; none = never.
         timeout: Option<Duration>,
+        /// It is to give way to this one, as soon as what has arrived is read, which
+        /// is at most so many bytes.
+        successor: Option<(SocketAddr, usize)>,
     },
     /// Published before. The client is to close, and may publish again.
     Leaving {
@@ -67,8 +74,9 @@ pub(super) async fn serve(stream: TcpStream, slot: Slot) {
     slot.notify(ConnectionEvent::Opened);
     // Answers are few and small; waiting for more of them costs 40 ms each.
     let _ = stream.set_nodelay(true);
-    let deadline = Instant::now() + slot.shared.publish_deadline;
-    let session = Session::new(slot.shared.session.clone(), rand_seed(&slot));
+    notice_dead_peers(&stream);
+    let deadline = Instant::now() + slot.shared.settings.publish_deadline;
+    let session = Session::new(slot.shared.settings.session.clone(), rand_seed(&slot));
     let mut connection = Connection {
         stream,
         slot,
@@ -78,6 +86,7 @@ pub(super) async fn serve(stream: TcpStream, slot: Slot) {
         out_bytes_total: 0,
         backpressure: Duration::ZERO,
         stalled_since: None,
+        heard: None,
     };
     let reason = match connection.run().await {
         Ok(never) => match never {},
@@ -127,6 +136,8 @@ impl Connection {
             match self.stream.try_read(self.input.room()) {
                 Ok(0) => return Err(CloseReason::Finished),
                 Ok(n) => {
+                    self.heard = Some(Instant::now());
+                    self.count_last_words(n)?;
                     // A stranger gets no more memory for talking fast.
                     let may_grow = matches!(self.phase, Phase::Publishing { .. });
                     self.input.filled(n, may_grow);
@@ -137,7 +148,10 @@ impl Connection {
                         tokio::task::yield_now().await;
                     }
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.wait().await?,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.count_last_words(usize::MAX)?;
+                    self.wait().await?;
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e.into()),
             }
@@ -180,34 +194,36 @@ impl Connection {
             // What it published before is over now.
             drop(last.take());
         }
-        let claimed = routing::claim(&self.slot.shared.routes, &request);
-        // Nobody makes way with a route in its hands, nor takes one on the way out:
-        // that would be the end of a publication, and so of the stream.
-        if claimed.is_ok() && !self.slot.stand(Standing::Publishing) {
-            return Err(CloseReason::Evicted);
-        }
-        let admitted = match claimed {
-            Ok(claim) => self.admit(claim, &request).await,
-            Err(rejection) => Err(rejection),
+        let mut candidate = Candidate {
+            slot: &mut self.slot,
+            stream: &self.stream,
+            request: &request,
         };
-        match admitted {
+        match candidate.admit().await {
             Ok(publication) => {
                 let timeout = publication.route().settings().timeout;
                 self.session.accept_publish();
+                let observer = publication.route().observer().clone();
+                self.slot.follow(observer);
                 let publisher = publication.publisher();
                 self.slot.notify(ConnectionEvent::Published(publisher));
                 self.phase = Phase::Publishing {
                     publication,
                     timeout: Some(timeout).filter(|t| !t.is_zero()),
+                    successor: None,
                 };
                 Ok(())
             }
-            Err(rejection) => {
+            Err(Refusal::Evicted) => Err(CloseReason::Evicted),
+            Err(Refusal::Rejected { rejection, closest }) => {
                 self.slot.stand(Standing::Idle);
                 let shared = &self.slot.shared;
                 shared.rejected.fetch_add(1, Ordering::Relaxed);
                 self.session
                     .reject_publish(rejection.code(), &rejection.to_string());
+                if let Some(route) = closest {
+                    self.slot.follow(route.observer().clone());
+                }
                 let event = ConnectionEvent::Rejected(&request, &rejection);
                 self.slot.notify(event);
                 Err(CloseReason::Rejected)
@@ -215,30 +231,23 @@ impl Connection {
         }
     }
 
-    /// Asks whoever watches a route, and takes it.
-    async fn admit(
-        &self,
-        claim: Claim,
-        request: &PublishRequest,
-    ) -> Result<Publication, Rejection> {
-        if let Some(gate) = claim.route().watched_gate() {
-            let (peer, request) = (self.slot.peer, request.clone());
-            let asked = tokio::task::spawn_blocking(move || gate.admit(peer, &request));
-            let decided = tokio::select! {
-                biased;
-                decided = tokio::time::timeout(DECISION, asked) => decided,
-                () = hung_up(&self.stream) => return Err(Rejection::Gone),
-            };
-            match decided {
-                Ok(Ok(true)) => {}
-                Ok(Ok(false)) => return Err(Rejection::Refused),
-                // Too late, or it panicked: nobody said yes.
-                Ok(Err(_)) | Err(_) => return Err(Rejection::Undecided),
-            }
+    /// A publisher that has to give way does so when it has been heard out: after
+    /// `n` more bytes, or nothing left to read.
+    fn count_last_words(&mut self, n: usize) -> Result<(), CloseReason> {
+        let Phase::Publishing {
+            successor: Some((newcomer, left)),
+            ..
+        } = &mut self.phase
+        else {
+            return Ok(());
+        };
+        *left = left.saturating_sub(n);
+        if *left > 0 {
+            return Ok(());
         }
-        Publication::begin(claim, self.slot.peer, request)
-            .await
-            .map_err(|_| Rejection::Ended)
+        let text = "another publisher took over this stream";
+        self.session.end_publish("NetStream.Publish.BadName", text);
+        Err(CloseReason::TakenOver(*newcomer))
     }
 
     async fn media(&mut self, media: Media) -> Result<(), CloseReason> {
@@ -268,24 +277,29 @@ impl Connection {
         let since = Instant::now();
         self.stalled_since = Some(since);
         self.update_stats();
-        let Phase::Publishing { publication, .. } = &self.phase else {
-            return Ok(Ok(()));
-        };
-        let publisher = publication.publisher().clone();
-        let push = publication.push(media);
-        let mut push = std::pin::pin!(push);
-        let pushed = loop {
-            // An order to leave is obeyed at once, full queue or not.
-            tokio::select! {
-                pushed = &mut push => break pushed,
-                orders = publisher.orders() => {
-                    obey(&mut self.session, orders)?;
-                    flush(&self.stream, &mut self.session, &mut self.out_bytes_total)?;
+        let mut newcomer = None;
+        let pushed = {
+            let Phase::Publishing { publication, .. } = &self.phase else {
+                return Ok(Ok(()));
+            };
+            let publisher = publication.publisher().clone();
+            let mut push = std::pin::pin!(publication.push(media));
+            loop {
+                // An order to leave is obeyed at once, full queue or not.
+                tokio::select! {
+                    pushed = &mut push => break pushed,
+                    orders = publisher.orders() => {
+                        newcomer = obey(&mut self.session, orders)?.or(newcomer);
+                        flush(&self.stream, &mut self.session, &mut self.out_bytes_total)?;
+                    }
                 }
             }
         };
+        self.make_way_for(newcomer);
         self.backpressure += since.elapsed();
         self.stalled_since = None;
+        // It may have had more to say all the time.
+        self.heard = Some(Instant::now());
         self.update_stats();
         Ok(pushed)
     }
@@ -306,6 +320,9 @@ impl Connection {
         let event = ConnectionEvent::Unpublished(&publisher, &reason);
         self.slot.notify(event);
         let waits = reason.is_clean() && !publisher.goes_on;
+        if waits {
+            publisher.set_leaving();
+        }
         publication.set_reason(reason);
         if waits {
             self.phase = Phase::Leaving {
@@ -325,6 +342,7 @@ impl Connection {
                 out_bytes_total: self.out_bytes_total,
                 backpressure: self.backpressure,
                 stalled_since: self.stalled_since.map(Instant::into_std),
+                heard: self.heard.map(Instant::into_std),
             });
         }
     }
@@ -349,13 +367,21 @@ impl Connection {
             Phase::Publishing { publication, .. } => Some(publication.publisher().clone()),
             Phase::Arriving { .. } | Phase::Leaving { .. } => None,
         };
-        tokio::select! {
+        let newcomer = tokio::select! {
             ready = self.stream.ready(interest) => {
                 ready?;
-                Ok(())
+                None
             }
-            () = until(deadline) => Err(self.out_of_patience()),
-            orders = orders_for(publisher.as_deref()) => obey(&mut self.session, orders),
+            () = until(deadline) => return Err(self.out_of_patience()),
+            orders = orders_for(publisher.as_deref()) => obey(&mut self.session, orders)?,
+        };
+        self.make_way_for(newcomer);
+        Ok(())
+    }
+
+    fn make_way_for(&mut self, newcomer: Option<SocketAddr>) {
+        if let (Some(newcomer), Phase::Publishing { successor, .. }) = (newcomer, &mut self.phase) {
+            *successor = Some((newcomer, LAST_WORDS));
         }
     }
 
@@ -370,7 +396,7 @@ impl Connection {
     fn out_of_patience(&self) -> CloseReason {
         match &self.phase {
             Phase::Arriving { .. } => {
-                CloseReason::NoPublish(self.slot.shared.publish_deadline.as_secs())
+                CloseReason::NoPublish(self.slot.shared.settings.publish_deadline.as_secs())
             }
             Phase::Publishing { timeout, .. } => {
                 CloseReason::Silent(timeout.unwrap_or_default().as_secs())
@@ -383,6 +409,7 @@ impl Connection {
     async fn finish(mut self, reason: CloseReason) {
         self.unpublish(match &reason {
             CloseReason::Finished => EndReason::Finished,
+            CloseReason::TakenOver(newcomer) => EndReason::TakenOver(*newcomer),
             other => EndReason::Lost(other.to_string()),
         });
         // Who closed, or was given its time already, reads nothing any more.
@@ -437,14 +464,6 @@ fn flush(stream: &TcpStream, session: &mut Session, written: &mut u64) -> Result
     Ok(())
 }
 
-/// The peer closed its side. Unread data hide that from a read, so the socket is
-/// asked for its state now and then.
-async fn hung_up(stream: &TcpStream) {
-    while !matches!(stream.ready(Interest::READABLE).await, Ok(ready) if ready.is_read_closed()) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 /// Never, if there is no deadline.
 async fn until(deadline: Option<Instant>) {
     match deadline {
@@ -460,7 +479,10 @@ async fn orders_for(publisher: Option<&Publisher>) -> Vec<Order> {
     }
 }
 
-fn obey(session: &mut Session, orders: Vec<Order>) -> Result<(), CloseReason> {
+/// Does what the host application wants; returns for whom the publisher has to make
+/// way, if it has to.
+fn obey(session: &mut Session, orders: Vec<Order>) -> Result<Option<SocketAddr>, CloseReason> {
+    let mut newcomer = None;
     for order in orders {
         match order {
             Order::Disconnect => {
@@ -472,12 +494,13 @@ fn obey(session: &mut Session, orders: Vec<Order>) -> Result<(), CloseReason> {
                 session.end_publish("NetStream.Publish.Rejected", "the pipeline has ended");
                 return Err(CloseReason::PipelineEnded);
             }
+            Order::GiveWay { newcomer: peer } => newcomer = Some(peer),
             Order::Reconnect { tc_url } => {
                 session.request_reconnect(tc_url.as_deref(), "please connect again");
             }
         }
     }
-    Ok(())
+    Ok(newcomer)
 }
 
 fn is_reset(error: &io::Error) -> bool {
@@ -498,6 +521,23 @@ fn acknowledge_at_once(stream: &TcpStream) {
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn acknowledge_at_once(_: &TcpStream) {}
+
+/// A peer that lost its power or its network sends no FIN. The kernel asks it whether
+/// it is there, so that with `timeout` 0, or while its data are not wanted, its
+/// connection does not stay for ever: after 10 s of silence, three times, 5 s apart.
+/// A living one answers that, whatever its encoder does.
+fn notice_dead_peers(stream: &TcpStream) {
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(10))
+        .with_interval(Duration::from_secs(5));
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    let keepalive = keepalive.with_retries(3);
+    let socket = socket2::SockRef::from(stream);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    // The same for what we sent and it did not acknowledge.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = socket.set_tcp_user_timeout(Some(Duration::from_secs(25)));
+}
 
 /// Closes our direction only. tokio's own shutdown wants a mutable stream and is
 /// no more than this.

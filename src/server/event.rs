@@ -94,6 +94,8 @@ pub enum CloseReason {
     Rejected,
     #[error("the application disconnected it")]
     Disconnected,
+    #[error("it gave way to another publisher: {0}")]
+    TakenOver(SocketAddr),
     #[error("the pipeline takes no more data")]
     PipelineEnded,
     #[error("it made way: too many connections that do not publish")]

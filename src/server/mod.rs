@@ -1,17 +1,20 @@
 //! The listener: tokio sockets around [`rtmp::Session`](crate::rtmp::Session),
 //! and the way from a publisher to the [`Queue`] of the [`Route`] that takes it.
 //!
-//! [`Listener::bind`] binds before it returns, so that a busy port is an error
-//! there and then. Everything after runs on one process-wide runtime with two
-//! workers, made when it is first needed. Dropping the [`Listener`] closes its
+//! [`Listening::start`] binds before it returns, so that a busy port is an error
+//! there and then; who names the same host and port shares the listener.
+//! Everything after runs on one process-wide runtime with two workers, made when
+//! it is first needed. Dropping the last [`Listening`] of a port closes its
 //! sockets and connections without waiting for anything.
 
+mod admission;
 mod bind;
 mod buffer;
 mod connection;
 mod event;
 mod listener;
 mod publication;
+mod registry;
 mod routing;
 mod serial;
 
@@ -22,9 +25,10 @@ use tokio::runtime::Runtime;
 
 pub use bind::BindError;
 pub use event::{CloseReason, ConnectionEvent, Observer, Rejection};
-pub use listener::{Listener, ListenerConfig, ListenerStats};
+pub use listener::{ListenerSettings, ListenerStats};
 pub use publication::{EndReason, Item, Publisher, PublisherStats};
-pub use routing::{Gate, Route, RouteSettings};
+pub use registry::{Listening, ListeningConfig};
+pub use routing::{Gate, PublisherPolicy, Route, RouteSettings};
 pub use serial::Serial;
 
 use crate::queue::Queue;
