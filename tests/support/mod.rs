@@ -5,6 +5,7 @@ pub mod client;
 #[cfg(feature = "element")]
 pub mod demuxed;
 pub mod flv;
+pub mod host;
 #[cfg(feature = "element")]
 pub mod launch;
 pub mod link;

@@ -82,13 +82,70 @@ pub fn tee_of(
     port: u16,
     directory: &Path,
 ) -> Result<Publisher, String> {
+    let url = format!("rtmp://127.0.0.1:{port}/live/test");
+    let mut command = ffmpeg(program);
+    tee_to(&mut command, input_and_codecs, &url, directory)
+}
+
+/// Video and sound in real time for so many seconds, to any URL, from a command that may run in another place.
+pub fn live_to(
+    mut command: Command,
+    seconds: u32,
+    url: &str,
+    directory: &Path,
+) -> Result<Publisher, String> {
+    let arguments = format!(
+        "-re -f lavfi -i testsrc2=size=160x120:rate=30 -re -f lavfi -i sine=frequency=440 -t {seconds} {X264} \
+         -c:a aac -map 0 -map 1"
+    );
+    command.args(words("-hide_banner -nostdin -v warning -y"));
+    let arguments = words(&arguments).map(String::from).collect();
+    tee_to(&mut command, arguments, url, directory)
+}
+
+/// Writes an FLV file of so many seconds, as [`copy_to`] sends it.
+pub fn write_live_file(directory: &Path, seconds: u32) -> Result<PathBuf, String> {
+    let file = directory.join("live.flv");
+    let arguments = format!(
+        "-f lavfi -i testsrc2=size=160x120:rate=30 -f lavfi -i sine=frequency=440 -t {seconds} {X264} -c:a aac \
+         -f flv -flvflags no_duration_filesize"
+    );
+    let whole = directory.join("encoded.flv");
+    Process::spawn(ffmpeg(FFMPEG.as_ref()).args(words(&arguments)).arg(&whole))?
+        .wait(DEADLINE)?
+        .expect_success("ffmpeg")?;
+    // Through the muxer once more, as it goes when it is sent.
+    let mut copy = ffmpeg(FFMPEG.as_ref());
+    copy.arg("-i").arg(&whole);
+    copy.args(words("-c copy -f flv -flvflags no_duration_filesize"));
+    Process::spawn(copy.arg(&file))?
+        .wait(DEADLINE)?
+        .expect_success("ffmpeg")?;
+    Ok(file)
+}
+
+/// Publishes a file in real time, as it is.
+pub fn copy_to(mut command: Command, file: &Path, url: &str) -> Result<Publisher, String> {
+    command.args(words("-hide_banner -nostdin -v warning -y -re -i"));
+    command.arg(file);
+    command.args(words("-c copy -f flv -flvflags no_duration_filesize"));
+    let process = Process::spawn(command.arg(url))?;
+    Ok(Publisher {
+        process,
+        name: "ffmpeg",
+        sent: file.to_owned(),
+    })
+}
+
+fn tee_to(
+    command: &mut Command,
+    input_and_codecs: Vec<String>,
+    url: &str,
+    directory: &Path,
+) -> Result<Publisher, String> {
     let sent = directory.join("sent.flv");
     let flv = "f=flv:flvflags=no_duration_filesize";
-    let outputs = format!(
-        "[{flv}]{}|[{flv}:onfail=abort]rtmp://127.0.0.1:{port}/live/test",
-        sent.display()
-    );
-    let mut command = ffmpeg(program);
+    let outputs = format!("[{flv}]{}|[{flv}:onfail=abort]{url}", sent.display());
     command.args(input_and_codecs);
     command.args(words("-flags +global_header -f tee"));
     let process = Process::spawn(command.arg(outputs))?;
