@@ -12,7 +12,7 @@ TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 PLUGIN = $(TARGET_DIR)/release/libgstrtmp2server.so
 
 .DEFAULT_GOAL := help
-.PHONY: help deps encoders build demo test test-core test-all test-newest lint install
+.PHONY: help deps encoders build demo test test-core test-all test-newest test-obs lint install
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -40,6 +40,10 @@ test-all: deps encoders
 
 test-newest: deps encoders ## run the tests on the newest GStreamer: Debian sid in a folder (needs root and 2 GB)
 	scripts/test-newest.sh
+
+test-obs: deps ## publish from a real OBS Studio (installs it: half a gigabyte)
+	scripts/install-obs.sh
+	$(CARGO) test --test obs -- --test-threads=1
 
 lint: deps ## check format and lints
 	$(CARGO) fmt --check
