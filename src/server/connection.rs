@@ -174,7 +174,8 @@ impl Connection {
 
     async fn event(&mut self, event: Event) -> Result<(), CloseReason> {
         match event {
-            Event::Connected(connect) => {
+            Event::Connect(connect) => {
+                self.session.accept_connect();
                 self.slot.notify(ConnectionEvent::Connected(&connect));
                 Ok(())
             }
