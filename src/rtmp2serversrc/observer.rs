@@ -50,6 +50,12 @@ impl Observer for ElementObserver {
                 connect.flash_ver,
                 connect.capabilities.enhanced
             ),
+            ConnectionEvent::LoginFailed(connect, why) => {
+                // Not the user name: some type the password there.
+                gst::warning!(CAT, obj = element, "{peer}: login failed: {why}");
+                let (caller, message) = signals::login_failed(peer, connect, why);
+                self.tell("caller-rejected", caller, Some(message));
+            }
             ConnectionEvent::Published(publisher) => {
                 gst::info!(
                     CAT,
@@ -99,10 +105,10 @@ impl Gate for ElementGate {
             .is_some_and(|element| signals::has_handler(&element, "caller-connecting"))
     }
 
-    fn admit(&self, peer: SocketAddr, request: &PublishRequest) -> bool {
+    fn admit(&self, peer: SocketAddr, request: &PublishRequest, username: Option<&str>) -> bool {
         // Without an element there is nothing to publish to.
         self.0.upgrade().is_some_and(|element| {
-            let caller = signals::connecting(peer, request);
+            let caller = signals::connecting(peer, request, username);
             element.emit_by_name("caller-connecting", &[&caller])
         })
     }
