@@ -407,6 +407,28 @@ fn a_login_in_the_location() {
     assert_eq!(recording.finish_within(AT_ONCE).unwrap().len(), 20);
 }
 
+/// Each login leads to the element that wants it, and a failure is told by the one that came closest.
+#[test]
+fn elements_that_share_a_port_have_logins_of_their_own() {
+    let directories = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let alices = guarded(directories[0].path(), "");
+    let server = alices.address();
+    let properties = format!("port={} username=bob password=b0b", server.port());
+    let bobs = Recording::start(directories[1].path(), &properties).unwrap();
+    // Neither's password will do for the other.
+    for (user, password) in [("bob", PASSWORD), (USER, "b0b")] {
+        turned_away(server, &answer(server, user, password));
+    }
+    let reason = ["login failed: wrong password"];
+    assert_eq!(rejections(&bobs, 1), reason);
+    assert_eq!(rejections(&alices, 1), reason);
+    publishes(Client::connect(server, &answer(server, "bob", "b0b")).unwrap());
+    assert_eq!(bobs.finish_within(AT_ONCE).unwrap().len(), 20);
+    assert_eq!(alices.counter("session"), 0);
+    publishes(Client::connect(server, &answer(server, USER, PASSWORD)).unwrap());
+    assert_eq!(alices.finish_within(AT_ONCE).unwrap().len(), 20);
+}
+
 // Secrets.
 
 /// Also runs in a process of its own, with everything logged to a file: see below.
