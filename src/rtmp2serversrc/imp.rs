@@ -270,11 +270,13 @@ impl ElementImpl for Rtmp2ServerSrc {
 impl BaseSrcImpl for Rtmp2ServerSrc {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        if let Some(error) = &settings.location_error {
+        if let Some(error) = settings.error() {
             return Err(gst::error_msg!(
                 gst::ResourceError::Settings,
-                ("Could not start the RTMP server: the location is not usable: {error}"),
-                ["set it to rtmp://HOST:PORT/APPLICATION/KEY, or to NULL"]
+                ("Could not start the RTMP server: {error}"),
+                [
+                    "location is rtmp://HOST:PORT/APPLICATION/KEY or NULL; username and password are both set or neither"
+                ]
             ));
         }
         let (route, listening) = self

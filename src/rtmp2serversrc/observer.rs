@@ -38,6 +38,18 @@ impl ElementObserver {
         })
     }
 
+    /// Logs that somebody was turned away. Whether the application is to hear of it as
+    /// well: how many there were since it last did.
+    fn report(&self, element: &super::Rtmp2ServerSrc, peer: SocketAddr, text: &str) -> Option<u64> {
+        let unreported = pass(&self.rejections);
+        match unreported {
+            Some(0) => gst::warning!(CAT, obj = element, "{peer}: {text}"),
+            Some(more) => gst::warning!(CAT, obj = element, "{peer}: {text} ({more} more before)"),
+            None => gst::debug!(CAT, obj = element, "{peer}: {text}"),
+        }
+        unreported
+    }
+
     /// Emits `signal`, and posts `message` if there is one, off the workers.
     fn tell(&self, signal: &'static str, caller: gst::Structure, message: Option<gst::Structure>) {
         let weak = self.element.clone();
@@ -76,6 +88,15 @@ impl Observer for ElementObserver {
                 connect.flash_ver,
                 connect.capabilities.enhanced
             ),
+            ConnectionEvent::LoginFailed(connect, why) => {
+                // Not the user name: some type the password there.
+                if let Some(unreported) =
+                    self.report(&element, peer, &format!("login failed: {why}"))
+                {
+                    let told = signals::login_failed(peer, connect, why, unreported);
+                    self.tell("caller-rejected", told.0, Some(told.1));
+                }
+            }
             ConnectionEvent::Published(publisher) => {
                 gst::info!(
                     CAT,
@@ -87,17 +108,11 @@ impl Observer for ElementObserver {
                 self.tell("caller-added", signals::publisher(publisher), None);
             }
             ConnectionEvent::Rejected(request, why) => {
-                let Some(unreported) = pass(&self.rejections) else {
-                    gst::debug!(CAT, obj = element, "{peer}: publisher turned away: {why}");
-                    return;
-                };
-                gst::warning!(
-                    CAT,
-                    obj = element,
-                    "{peer}: publisher turned away: {why} ({unreported} not reported before)"
-                );
-                let (caller, message) = signals::rejected(peer, request, why, unreported);
-                self.tell("caller-rejected", caller, Some(message));
+                let text = format!("publisher turned away: {why}");
+                if let Some(unreported) = self.report(&element, peer, &text) {
+                    let told = signals::rejected(peer, request, why, unreported);
+                    self.tell("caller-rejected", told.0, Some(told.1));
+                }
             }
             ConnectionEvent::Unpublished(publisher, reason) => {
                 gst::info!(CAT, obj = element, "{peer}: publication ended: {reason}");
@@ -141,10 +156,10 @@ impl Gate for ElementGate {
             .is_some_and(|element| signals::has_handler(&element, "caller-connecting"))
     }
 
-    fn admit(&self, peer: SocketAddr, request: &PublishRequest) -> bool {
+    fn admit(&self, peer: SocketAddr, request: &PublishRequest, username: Option<&str>) -> bool {
         // Without an element there is nothing to publish to.
         self.0.upgrade().is_some_and(|element| {
-            let caller = signals::connecting(peer, request);
+            let caller = signals::connecting(peer, request, username);
             element.emit_by_name("caller-connecting", &[&caller])
         })
     }

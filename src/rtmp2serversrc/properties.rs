@@ -38,7 +38,8 @@ pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
             .nick("Location")
             .blurb(
                 "rtmp://HOST:PORT/APPLICATION/KEY as a shorthand for host, port, application \
-                 and stream-key; what is left out is any. Reads back without the key",
+                 and stream-key; what is left out is any. USER:PASSWORD@HOST sets username and \
+                 password. Reads back without key and password",
             )
             .mutable_ready()
             .build(),
@@ -56,6 +57,24 @@ pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
                 "Stream key that publishers must know (\"key\" in rtmp://host/live/key), \
                  without query, NULL = any; taken up by the next publish. Can't be read back, \
                  so that it is in no dump of the pipeline",
+            )
+            .write_only()
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecString::builder("username")
+            .nick("User name")
+            .blurb(
+                "User name that publishers must log in with, without ? and &, NULL = no login; \
+                 needs a password; taken up by the next connection",
+            )
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecString::builder("password")
+            .nick("Password")
+            .blurb(
+                "Password that publishers must log in with, by the Adobe or the Limelight \
+                 challenge, NULL = no login; taken up by the next connection. Can't be read \
+                 back, so that it is in no dump of the pipeline",
             )
             .write_only()
             .mutable_playing()
@@ -197,6 +216,8 @@ impl Settings {
             "port" => self.port = u16::try_from(number()).expect("range of the property"),
             "application" => self.application = string(),
             "stream-key" => self.stream_key = string(),
+            "username" => self.username = string(),
+            "password" => self.password = string(),
             "timeout" => self.timeout = number(),
             "loop" => self.keep_listening = flag(),
             "publisher-policy" => self.publisher_policy = value.get().expect("enum property"),
@@ -219,6 +240,7 @@ impl Settings {
             "host" => self.host.to_value(),
             "port" => u32::from(self.port).to_value(),
             "application" => self.application.to_value(),
+            "username" => self.username.to_value(),
             "timeout" => self.timeout.to_value(),
             "loop" => self.keep_listening.to_value(),
             "publisher-policy" => self.publisher_policy.to_value(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Compat, PublisherPolicy, TimestampMode};
 use crate::rtmp::Limits;
-use crate::server::RouteSettings;
+use crate::server::{Credentials, RouteSettings};
 
 pub(super) const DEFAULT_HOST: &str = "0.0.0.0";
 pub(super) const DEFAULT_PORT: u32 = 1935;
@@ -16,7 +16,7 @@ pub(super) const DEFAULT_MAX_CONNECTIONS: u32 = 64;
 pub(super) const DEFAULT_MAX_MESSAGE_SIZE: u32 = Limits::LARGEST_MESSAGE as u32;
 pub(super) const DEFAULT_MAX_QUEUE_BYTES: u32 = 8 << 20;
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Settings {
     /// As it was set; host, port, application and stream key come from it.
     pub location: Option<String>,
@@ -26,6 +26,8 @@ pub(super) struct Settings {
     pub port: u16,
     pub application: Option<String>,
     pub stream_key: Option<String>,
+    pub username: Option<String>,
+    pub password: Option<String>,
     /// Seconds, 0 = never.
     pub timeout: u32,
     pub keep_listening: bool,
@@ -50,6 +52,8 @@ impl Default for Settings {
             port: DEFAULT_PORT as u16,
             application: None,
             stream_key: None,
+            username: None,
+            password: None,
             timeout: DEFAULT_TIMEOUT,
             keep_listening: false,
             publisher_policy: PublisherPolicy::default(),
@@ -66,11 +70,31 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Who may publish; none = anyone.
+    fn login(&self) -> Option<Credentials> {
+        let (username, password) = (self.username.clone(), self.password.clone());
+        (username.is_some() || password.is_some()).then_some(Credentials { username, password })
+    }
+
+    /// Why these settings are no use to start with.
+    pub fn error(&self) -> Option<String> {
+        if let Some(error) = &self.location_error {
+            return Some(format!("the location is not usable: {error}"));
+        }
+        // While it runs, one follows the other.
+        match (&self.username, &self.password) {
+            (Some(_), None) => Some("there is a username without a password".to_owned()),
+            (None, Some(_)) => Some("there is a password without a username".to_owned()),
+            _ => None,
+        }
+    }
+
     /// The part that a route takes, now or at the next publish.
     pub fn route(&self) -> RouteSettings {
         RouteSettings {
             application: self.application.clone(),
             stream_key: self.stream_key.clone(),
+            login: self.login(),
             timeout: Duration::from_secs(self.timeout.into()),
             keep_listening: self.keep_listening,
             policy: self.publisher_policy.into(),

@@ -10,8 +10,8 @@ use gst::subclass::prelude::*;
 
 use super::Rtmp2ServerSrc;
 use super::stream_info::StreamInfo;
-use crate::rtmp::PublishRequest;
-use crate::server::{EndReason, Publisher, Rejection, clip};
+use crate::rtmp::{Connect, PublishRequest};
+use crate::server::{EndReason, LoginFailure, Publisher, Rejection, clip, without_login};
 
 /// All signals and actions of the element.
 pub(super) fn signals() -> Vec<Signal> {
@@ -81,21 +81,26 @@ pub(super) fn has_handler(element: &Rtmp2ServerSrc, signal: &str) -> bool {
 }
 
 /// What is known of someone who wants to publish. With the key: the handler is to
-/// decide.
-pub(super) fn connecting(peer: SocketAddr, request: &PublishRequest) -> gst::Structure {
-    caller(peer, request)
+/// decide. `username` is who logged in, if anybody did.
+pub(super) fn connecting(
+    peer: SocketAddr,
+    request: &PublishRequest,
+    username: Option<&str>,
+) -> gst::Structure {
+    caller(peer, request.public_app(), &request.connect)
         .field("application", &request.app)
         .field("stream-key", &request.stream_key)
         .field("query", &request.query)
-        .field("tc-url", &request.connect.tc_url)
+        .field("tc-url", without_login(&request.connect.tc_url))
+        .field_if_some("username", username)
         .build()
 }
 
-fn caller(peer: SocketAddr, request: &PublishRequest) -> gst::structure::Builder {
+fn caller(peer: SocketAddr, application: &str, connect: &Connect) -> gst::structure::Builder {
     gst::Structure::builder("application/x-rtmp2server-caller")
         .field("address", peer.to_string())
-        .field("application", clip(request.public_app()))
-        .field("flash-ver", clip(&request.connect.flash_ver))
+        .field("application", clip(application))
+        .field("flash-ver", clip(&connect.flash_ver))
         .field("tls", false)
 }
 
@@ -117,9 +122,31 @@ pub(super) fn rejected(
     why: &Rejection,
     unreported: u64,
 ) -> (gst::Structure, gst::Structure) {
-    let signal = caller(peer, request)
-        .field("reason", why.to_string())
-        .field("code", why.code())
+    let caller = caller(peer, request.public_app(), &request.connect);
+    turned_away(caller, &why.to_string(), why.code(), unreported)
+}
+
+/// The same of a failed login.
+pub(super) fn login_failed(
+    peer: SocketAddr,
+    connect: &Connect,
+    why: LoginFailure,
+    unreported: u64,
+) -> (gst::Structure, gst::Structure) {
+    let reason = format!("login failed: {why}");
+    let caller = caller(peer, connect.public_app(), connect);
+    turned_away(caller, &reason, why.code(), unreported)
+}
+
+fn turned_away(
+    caller: gst::structure::Builder,
+    reason: &str,
+    code: &str,
+    unreported: u64,
+) -> (gst::Structure, gst::Structure) {
+    let signal = caller
+        .field("reason", reason)
+        .field("code", code)
         .field("unreported", unreported)
         .build();
     let mut message = signal.clone();

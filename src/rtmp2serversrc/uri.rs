@@ -1,5 +1,7 @@
 //! One string for host, port, application and stream key.
 
+use std::ops::Range;
+
 use glib::{Uri, UriFlags};
 
 use super::settings::{DEFAULT_HOST, DEFAULT_PORT, Settings};
@@ -9,16 +11,16 @@ use super::settings::{DEFAULT_HOST, DEFAULT_PORT, Settings};
 pub(super) const PROTOCOLS: &[&str] = &["rtmpserver"];
 
 impl Settings {
-    /// Takes over `SCHEME://HOST[:PORT][/APPLICATION[/KEY]]`, with any of `schemes`.
-    /// What is not there is any; an application may have several segments. The path
-    /// is taken as it is written, as encoders send it.
+    /// Takes over `SCHEME://[USER:PASSWORD@]HOST[:PORT][/APPLICATION[/KEY]]`, with any of
+    /// `schemes`. What is not there is any, but a login stays as it was; an application
+    /// may have several segments. The path is taken as it is written, as encoders send it.
     pub fn set_location(&mut self, location: &str, schemes: &[&str]) -> Result<(), glib::Error> {
         let bad = |why: &str| {
             // Without the location itself: it holds the key.
             glib::Error::new(gst::URIError::BadUri, why)
         };
-        let uri =
-            Uri::parse(location, UriFlags::ENCODED_PATH).map_err(|_| bad("this is no URI"))?;
+        let flags = UriFlags::ENCODED_PATH | UriFlags::HAS_PASSWORD;
+        let uri = Uri::parse(location, flags).map_err(|_| bad("this is no URI"))?;
         if !schemes.contains(&uri.scheme().as_str()) {
             let text = format!("the scheme must be {}", schemes.join(" or "));
             return Err(glib::Error::new(gst::URIError::UnsupportedProtocol, &text));
@@ -43,13 +45,21 @@ impl Settings {
         self.host = host.map_or_else(|| DEFAULT_HOST.to_owned(), |host| host.to_string());
         self.application = application;
         self.stream_key = key;
+        if let Some(user) = uri.user() {
+            self.username = Some(user.into());
+            self.password = uri.password().map(Into::into);
+        }
         self.location = Some(location.to_owned());
         Ok(())
     }
 
     /// Back to what is listened on without a location.
     pub fn forget_location(&mut self) {
-        if self.location.take().is_some() {
+        if let Some(location) = self.location.take() {
+            if userinfo(&location).is_some() {
+                self.username = None;
+                self.password = None;
+            }
             let default = Self::default();
             self.host = default.host;
             self.port = default.port;
@@ -58,14 +68,30 @@ impl Settings {
         }
     }
 
-    /// The location for people to read: without the key.
+    /// The location for people to read: without key and password.
     pub fn public_location(&self) -> Option<String> {
-        let location = self.location.as_ref()?;
-        match location.rsplit_once('/') {
-            Some((rest, _key)) if self.stream_key.is_some() => Some(format!("{rest}/***")),
-            _ => Some(location.clone()),
+        let mut location = self.location.clone()?;
+        if let Some((rest, _key)) = location.rsplit_once('/')
+            && self.stream_key.is_some()
+        {
+            location = format!("{rest}/***");
         }
+        if let Some(range) = userinfo(&location)
+            && let Some((user, _password)) = location[range.clone()].split_once(':')
+        {
+            let public = format!("{user}:***");
+            location.replace_range(range, &public);
+        }
+        Some(location)
     }
+}
+
+/// Where user name and password stand in a URI, if they do.
+fn userinfo(location: &str) -> Option<Range<usize>> {
+    let start = location.find("://")? + 3;
+    let authority = location[start..].split('/').next()?;
+    let length = authority.rfind('@')?;
+    Some(start..start + length)
 }
 
 #[cfg(test)]
@@ -113,6 +139,33 @@ mod tests {
             let expected = (host.to_owned(), port, application, key);
             assert_eq!(parsed(location).unwrap(), expected, "{location}");
         }
+    }
+
+    #[test]
+    fn a_login_in_a_location() {
+        gst::init().unwrap();
+        let mut settings = Settings::default();
+        let of = |settings: &Settings| (settings.username.clone(), settings.password.clone());
+        let some = |s: &str| Some(s.to_owned());
+        let mut set = |location: &str| {
+            settings.set_location(location, &["rtmp"]).unwrap();
+            (of(&settings), settings.public_location().unwrap())
+        };
+        let login = (some("u"), some("p@:s"));
+        assert_eq!(
+            set("rtmp://u:p%40:s@h/live/key"),
+            (login.clone(), "rtmp://u:***@h/live/***".to_owned())
+        );
+        // One without leaves what there is.
+        assert_eq!(set("rtmp://h/l@x").0, login);
+        assert_eq!(set("rtmp://u@h").0, (some("u"), None));
+        settings.forget_location();
+        assert_eq!(of(&settings), (None, None));
+        // Those that were set by themselves stay.
+        settings.username = some("u");
+        settings.set_location("rtmp://h/live", &["rtmp"]).unwrap();
+        settings.forget_location();
+        assert_eq!(of(&settings).0, some("u"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use super::event::Rejection;
 use super::listener::{Slot, Standing};
+use super::login::Credentials;
 use super::publication::{Publication, Publisher};
 use super::routing::{self, Claim, Found, PublisherPolicy, Route};
 use crate::rtmp::PublishRequest;
@@ -46,6 +47,8 @@ pub(super) struct Candidate<'a> {
     pub slot: &'a mut Slot,
     pub stream: &'a TcpStream,
     pub request: &'a PublishRequest,
+    /// What it proved to know when it connected.
+    pub login: Option<&'a Credentials>,
 }
 
 impl Candidate<'_> {
@@ -53,7 +56,7 @@ impl Candidate<'_> {
     /// if its policy says so.
     pub async fn admit(&mut self) -> Result<Publication, Refusal> {
         for _ in 0..ATTEMPTS {
-            let found = routing::find(&self.slot.shared.routes(), self.request);
+            let found = routing::find(&self.slot.shared.routes(), self.request, self.login);
             let (route, claimed) = match found {
                 Found::Refused { rejection, closest } => {
                     return Err(Refusal::Rejected { rejection, closest });
@@ -159,7 +162,9 @@ impl Candidate<'_> {
             return Ok(());
         };
         let (peer, request) = (self.slot.peer, self.request.clone());
-        let asked = tokio::task::spawn_blocking(move || gate.admit(peer, &request));
+        let username = self.login.and_then(|login| login.username.clone());
+        let asked =
+            tokio::task::spawn_blocking(move || gate.admit(peer, &request, username.as_deref()));
         let decided = tokio::select! {
             biased;
             decided = tokio::time::timeout(DECISION, asked) => decided,

@@ -13,11 +13,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::admission::{Candidate, Refusal};
 use super::buffer::ReadBuffer;
-use super::event::{CloseReason, ConnectionEvent};
+use super::event::{CONNECT_REJECTED, CloseReason, ConnectionEvent};
 use super::listener::{Slot, Standing};
+use super::login::{Credentials, Verdict};
 use super::publication::{EndReason, Order, Publication, Publisher, PublisherStats};
 use crate::queue::Closed;
-use crate::rtmp::{Event, Media, PublishRequest, Session, Step};
+use crate::rtmp::{Connect, Event, Media, PublishRequest, Session, Step};
 
 /// How long a client may take to read a refusal or to close after its last word.
 /// To close on it at once would be a reset, which discards what it has not read.
@@ -42,6 +43,8 @@ struct Connection {
     session: Session,
     input: ReadBuffer,
     phase: Phase,
+    /// What the client proved to know when it connected.
+    login: Option<Credentials>,
     out_bytes_total: u64,
     backpressure: Duration,
     stalled_since: Option<Instant>,
@@ -83,6 +86,7 @@ pub(super) async fn serve(stream: TcpStream, slot: Slot) {
         session,
         input: ReadBuffer::new(),
         phase: Phase::Arriving { deadline },
+        login: None,
         out_bytes_total: 0,
         backpressure: Duration::ZERO,
         stalled_since: None,
@@ -175,10 +179,7 @@ impl Connection {
 
     async fn event(&mut self, event: Event) -> Result<(), CloseReason> {
         match event {
-            Event::Connected(connect) => {
-                self.slot.notify(ConnectionEvent::Connected(&connect));
-                Ok(())
-            }
+            Event::Connect(connect) => self.connect(&connect),
             Event::Publish(request) => self.publish(request).await,
             Event::Media(media) => self.media(media).await,
             Event::Unpublish(reason) => {
@@ -186,6 +187,31 @@ impl Connection {
                 Ok(())
             }
         }
+    }
+
+    fn connect(&mut self, connect: &Connect) -> Result<(), CloseReason> {
+        let shared = &self.slot.shared;
+        let (description, reason) = match shared.logins.judge(connect, &shared.routes()) {
+            Verdict::Admitted(login) => {
+                self.login = login;
+                self.session.accept_connect();
+                self.slot.notify(ConnectionEvent::Connected(connect));
+                return Ok(());
+            }
+            Verdict::Asked(description) => (description, CloseReason::LoginNeeded),
+            Verdict::Failed {
+                why,
+                description,
+                closest,
+            } => {
+                shared.rejected.fetch_add(1, Ordering::Relaxed);
+                self.slot.follow(closest.observer().clone());
+                self.slot.notify(ConnectionEvent::LoginFailed(connect, why));
+                (description, CloseReason::LoginFailed)
+            }
+        };
+        self.session.reject_connect(CONNECT_REJECTED, &description);
+        Err(reason)
     }
 
     async fn publish(&mut self, request: PublishRequest) -> Result<(), CloseReason> {
@@ -199,6 +225,7 @@ impl Connection {
             slot: &mut self.slot,
             stream: &self.stream,
             request: &request,
+            login: self.login.as_ref(),
         };
         match candidate.admit().await {
             Ok(publication) => {

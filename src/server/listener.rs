@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 use super::bind::BindError;
 use super::connection;
 use super::event::{CloseReason, ConnectionEvent, Observer};
+use super::login::Logins;
 use super::routing::Route;
 use crate::rtmp::SessionConfig;
 
@@ -60,7 +61,7 @@ impl ListenerSettings {
 pub struct ListenerStats {
     /// Accepted.
     pub connections: u64,
-    /// Publish requests turned away.
+    /// Publish requests turned away, and failed logins.
     pub rejected: u64,
     /// Connections that never got through the handshake: port scans, HTTP, TLS.
     pub handshake_failures: u64,
@@ -105,6 +106,7 @@ impl Door {
 pub(super) struct Shared {
     routes: Mutex<Vec<Arc<Route>>>,
     pub settings: ListenerSettings,
+    pub logins: Logins,
     pub connections: AtomicU64,
     pub rejected: AtomicU64,
     pub handshake_failures: AtomicU64,
@@ -202,6 +204,7 @@ impl Listener {
         let shared = Arc::new(Shared {
             routes: Mutex::default(),
             settings,
+            logins: Logins::new().map_err(BindError::Runtime)?,
             connections: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             handshake_failures: AtomicU64::new(0),

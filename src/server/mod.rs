@@ -13,6 +13,7 @@ mod buffer;
 mod connection;
 mod event;
 mod listener;
+mod login;
 mod publication;
 mod registry;
 mod routing;
@@ -24,8 +25,9 @@ use std::sync::OnceLock;
 use tokio::runtime::Runtime;
 
 pub use bind::BindError;
-pub use event::{CloseReason, ConnectionEvent, Observer, Rejection};
+pub use event::{CloseReason, ConnectionEvent, LoginFailure, Observer, Rejection};
 pub use listener::{ListenerSettings, ListenerStats};
+pub use login::{Credentials, without_login};
 pub use publication::{EndReason, Item, Publisher, PublisherStats, clip};
 pub use registry::{Listening, ListeningConfig};
 pub use routing::{Gate, PublisherPolicy, Route, RouteSettings};

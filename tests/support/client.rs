@@ -33,6 +33,17 @@ pub struct Client {
 impl Client {
     /// Connects to an application and asks for a stream, with which nothing happens yet.
     pub fn connect(server: SocketAddr, application: &str) -> Result<Client, String> {
+        match Client::try_connect(server, application)? {
+            Ok(client) => Ok(client),
+            Err(status) => Err(format!("not let in: {status:?}")),
+        }
+    }
+
+    /// The same, or what the server has against it.
+    pub fn try_connect(
+        server: SocketAddr,
+        application: &str,
+    ) -> Result<Result<Client, Status>, String> {
         let stream = TcpStream::connect_timeout(&server, DEADLINE).map_err(told)?;
         stream.set_nodelay(true).map_err(told)?;
         stream.set_read_timeout(Some(DEADLINE)).map_err(told)?;
@@ -53,9 +64,12 @@ impl Client {
         }
         object.extend([0, 0, 9]);
         client.command(0, &[string("connect"), number(1.0), object])?;
-        client.wait_for("_result")?;
+        let (name, answer) = client.wait_for_any(&["_result", "_error"])?;
+        if name == "_error" {
+            return status_in(&answer).map(Err);
+        }
         client.create_stream()?;
-        Ok(client)
+        Ok(Ok(client))
     }
 
     /// Connects to `live` and publishes `test`, which must succeed.
@@ -91,12 +105,7 @@ impl Client {
 
     /// Waits for the next `onStatus`.
     pub fn status(&mut self) -> Result<Status, String> {
-        let body = self.wait_for("onStatus")?;
-        let property = |name| property(&body, name).ok_or(format!("no {name} in {body:?}"));
-        Ok(Status {
-            code: property("code")?,
-            text: property("description")?,
-        })
+        status_in(&self.wait_for("onStatus")?)
     }
 
     pub fn send(&mut self, tag: &Tag) -> Result<(), String> {
@@ -169,7 +178,12 @@ impl Client {
 
     /// The body of the next command of this name.
     fn wait_for(&mut self, name: &str) -> Result<Vec<u8>, String> {
-        let (name, mut input, mut length) = (string(name), [0; 4096], 0);
+        self.wait_for_any(&[name]).map(|(_, body)| body)
+    }
+
+    /// The next command of any of these names, and which it is.
+    fn wait_for_any<'a>(&mut self, names: &[&'a str]) -> Result<(&'a str, Vec<u8>), String> {
+        let (mut input, mut length) = ([0; 4096], 0);
         loop {
             let message = self.reader.get_next_message(&input[..length]);
             length = 0;
@@ -179,8 +193,11 @@ impl Client {
                     let size = u32::from_be_bytes(*size) as usize;
                     self.reader.set_max_chunk_size(size).map_err(told)?;
                 }
-                Some(message) if message.type_id == COMMAND && message.data.starts_with(&name) => {
-                    return Ok(message.data.to_vec());
+                Some(message) if message.type_id == COMMAND => {
+                    let is_it = |name: &&&str| message.data.starts_with(&string(name));
+                    if let Some(name) = names.iter().find(is_it) {
+                        return Ok((name, message.data.to_vec()));
+                    }
                 }
                 Some(_) => {}
                 None => {
@@ -279,6 +296,14 @@ impl Random {
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
+}
+
+fn status_in(body: &[u8]) -> Result<Status, String> {
+    let property = |name| property(body, name).ok_or(format!("no {name} in {body:?}"));
+    Ok(Status {
+        code: property("code")?,
+        text: property("description")?,
+    })
 }
 
 fn told(error: impl std::fmt::Display) -> String {

@@ -9,6 +9,8 @@ pub mod host;
 #[cfg(feature = "element")]
 pub mod launch;
 pub mod link;
+#[cfg(feature = "server")]
+pub mod login;
 pub mod own_process;
 pub mod peer;
 #[cfg(feature = "element")]

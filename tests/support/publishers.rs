@@ -156,6 +156,15 @@ fn tee_to(
     })
 }
 
+/// ffmpeg, a second of audio and video, to any URL: `rtmp://USER:PASSWORD@…` for one.
+pub fn ffmpeg_to(url: &str, directory: &Path) -> Result<Publisher, String> {
+    let arguments = format!(
+        "-f lavfi -i testsrc=size=160x120:rate=30 -f lavfi -i sine=frequency=440 -t 1 {X264} -c:a aac -map 0 -map 1"
+    );
+    let arguments = words(&arguments).map(String::from).collect();
+    tee_to(&mut ffmpeg(FFMPEG.as_ref()), arguments, url, directory)
+}
+
 const X264: &str = "-c:v libx264 -preset ultrafast -g 30 -threads 1";
 
 /// What ffmpeg publishes.
@@ -246,13 +255,24 @@ pub enum GstSink {
 
 impl GstSink {
     pub fn publish(self, port: u16, directory: &Path) -> Result<Publisher, String> {
-        let sent = directory.join("sent.flv");
         let url = format!("rtmp://127.0.0.1:{port}/live/test");
+        self.publish_with("", &url, None, directory)
+    }
+
+    /// The same with more properties of the sink, to any location, and with a library that is preloaded.
+    pub fn publish_with(
+        self,
+        properties: &str,
+        location: &str,
+        preload: Option<&Path>,
+        directory: &Path,
+    ) -> Result<Publisher, String> {
+        let sent = directory.join("sent.flv");
         let sink = match self {
             GstSink::Rtmp2Sink { chunk_size } => {
-                format!("rtmp2sink sync=false chunk-size={chunk_size}")
+                format!("rtmp2sink sync=false chunk-size={chunk_size} {properties}")
             }
-            GstSink::RtmpSink => "rtmpsink sync=false".to_string(),
+            GstSink::RtmpSink => format!("rtmpsink sync=false {properties}"),
         };
         let encoders = "flvmux name=mux streamable=true ! tee name=tee \
              videotestsrc num-buffers=60 pattern=ball ! video/x-raw,width=160,height=120,framerate=30/1 \
@@ -260,13 +280,17 @@ impl GstSink {
              audiotestsrc num-buffers=86 ! audio/x-raw,rate=44100,channels=1 ! voaacenc ! aacparse ! queue ! mux.";
         let process = Process::spawn(
             Command::new("gst-launch-1.0")
+                // librtmp tells GStreamer's log alone why it failed.
+                .env("GST_DEBUG", "rtmp:1")
+                .env("GST_DEBUG_NO_COLOR", "1")
+                .envs(preload.map(|library| ("LD_PRELOAD", library)))
                 .arg("--quiet")
                 .args(words(encoders))
                 .args(words("tee. ! queue ! filesink"))
                 .arg(format!("location={}", sent.display()))
                 .args(words("tee. ! queue !"))
                 .args(words(&sink))
-                .arg(format!("location={url}")),
+                .arg(format!("location={location}")),
         )?;
         Ok(Publisher {
             process,
