@@ -15,6 +15,7 @@ use super::event::{CloseReason, ConnectionEvent, Rejection};
 use super::listener::{Slot, Standing};
 use super::publication::{EndReason, Order, Publication, Publisher, PublisherStats};
 use super::routing::{self, Claim};
+use super::socket::{Socket, is_reset};
 use crate::queue::Closed;
 use crate::rtmp::{Event, Media, PublishRequest, Session, Step};
 
@@ -34,7 +35,7 @@ const GRACE: Duration = Duration::from_secs(1);
 const MUCH: usize = 128 << 10;
 
 struct Connection {
-    stream: TcpStream,
+    socket: Socket,
     slot: Slot,
     session: Session,
     input: ReadBuffer,
@@ -70,7 +71,7 @@ pub(super) async fn serve(stream: TcpStream, slot: Slot) {
     let deadline = Instant::now() + slot.shared.publish_deadline;
     let session = Session::new(slot.shared.session.clone(), rand_seed(&slot));
     let mut connection = Connection {
-        stream,
+        socket: Socket::Plain(stream),
         slot,
         session,
         input: ReadBuffer::new(),
@@ -124,7 +125,7 @@ impl Connection {
                 self.wait().await?;
                 continue;
             }
-            match self.stream.try_read(self.input.room()) {
+            match self.socket.try_read(self.input.room()) {
                 Ok(0) => return Err(CloseReason::Finished),
                 Ok(n) => {
                     // A stranger gets no more memory for talking fast.
@@ -227,7 +228,7 @@ impl Connection {
             let decided = tokio::select! {
                 biased;
                 decided = tokio::time::timeout(DECISION, asked) => decided,
-                () = hung_up(&self.stream) => return Err(Rejection::Gone),
+                () = self.socket.hung_up() => return Err(Rejection::Gone),
             };
             match decided {
                 Ok(Ok(true)) => {}
@@ -280,7 +281,7 @@ impl Connection {
                 pushed = &mut push => break pushed,
                 orders = publisher.orders() => {
                     obey(&mut self.session, orders)?;
-                    flush(&self.stream, &mut self.session, &mut self.out_bytes_total)?;
+                    flush(&mut self.socket, &mut self.session, &mut self.out_bytes_total)?;
                 }
             }
         };
@@ -333,12 +334,16 @@ impl Connection {
     /// takes at once. The rest goes when it can: a peer that does not read must
     /// not keep us from reading.
     fn flush(&mut self) -> Result<(), CloseReason> {
-        flush(&self.stream, &mut self.session, &mut self.out_bytes_total)
+        flush(
+            &mut self.socket,
+            &mut self.session,
+            &mut self.out_bytes_total,
+        )
     }
 
     /// Until the socket has something to read, or room for what waits.
     async fn wait(&mut self) -> Result<(), CloseReason> {
-        acknowledge_at_once(&self.stream);
+        self.socket.acknowledge_at_once();
         let deadline = self.deadline(Instant::now());
         let interest = match (self.session.output().is_empty(), self.input.is_full()) {
             (true, _) => Interest::READABLE,
@@ -350,7 +355,7 @@ impl Connection {
             Phase::Arriving { .. } | Phase::Leaving { .. } => None,
         };
         tokio::select! {
-            ready = self.stream.ready(interest) => {
+            ready = self.socket.ready(interest) => {
                 ready?;
                 Ok(())
             }
@@ -400,26 +405,17 @@ impl Connection {
     /// a reset takes the last words back.
     async fn linger(&mut self) -> Result<(), CloseReason> {
         while !self.session.output().is_empty() {
-            self.stream.writable().await?;
+            self.socket.ready(Interest::WRITABLE).await?;
             self.flush()?;
         }
-        shutdown(&self.stream);
-        let mut void = [0; 4096];
-        loop {
-            self.stream.readable().await?;
-            match self.stream.try_read(&mut void) {
-                Ok(0) => return Ok(()),
-                Ok(_) => tokio::task::coop::consume_budget().await,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
+        self.socket.shutdown().await?;
+        Ok(self.socket.drain().await?)
     }
 }
 
-fn flush(stream: &TcpStream, session: &mut Session, written: &mut u64) -> Result<(), CloseReason> {
+fn flush(socket: &mut Socket, session: &mut Session, written: &mut u64) -> Result<(), CloseReason> {
     while !session.output().is_empty() {
-        match stream.try_write(session.output()) {
+        match socket.try_write(session.output()) {
             Ok(n) => {
                 *written += n as u64;
                 session.output_mut().advance(n);
@@ -435,14 +431,6 @@ fn flush(stream: &TcpStream, session: &mut Session, written: &mut u64) -> Result
         }
     }
     Ok(())
-}
-
-/// The peer closed its side. Unread data hide that from a read, so the socket is
-/// asked for its state now and then.
-async fn hung_up(stream: &TcpStream) {
-    while !matches!(stream.ready(Interest::READABLE).await, Ok(ready) if ready.is_read_closed()) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 /// Never, if there is no deadline.
@@ -478,29 +466,4 @@ fn obey(session: &mut Session, orders: Vec<Order>) -> Result<(), CloseReason> {
         }
     }
     Ok(())
-}
-
-fn is_reset(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-    )
-}
-
-/// ffmpeg and librtmp leave Nagle's algorithm on and send a command, or a tag, in
-/// several writes: each next one waits for our TCP acknowledgement, which Linux
-/// holds back for 40 ms once a connection looks like a dialogue. It falls back to
-/// that by itself, so this is to be said whenever we are about to wait.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn acknowledge_at_once(stream: &TcpStream) {
-    let _ = socket2::SockRef::from(stream).set_tcp_quickack(true);
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn acknowledge_at_once(_: &TcpStream) {}
-
-/// Closes our direction only. tokio's own shutdown wants a mutable stream and is
-/// no more than this.
-fn shutdown(stream: &TcpStream) {
-    let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write);
 }

@@ -14,6 +14,7 @@ mod listener;
 mod publication;
 mod routing;
 mod serial;
+mod socket;
 
 use std::io;
 use std::sync::OnceLock;
