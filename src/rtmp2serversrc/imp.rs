@@ -23,7 +23,7 @@ use super::stats::OutputStats;
 use super::{properties, signals, stats, uri};
 use crate::flv::{TAG_HEADER_SIZE, TAG_TRAILER_SIZE};
 use crate::rtmp::{Limits, SessionConfig};
-use crate::server::{BindError, Listener, ListenerConfig, Publisher, Route, Serial};
+use crate::server::{BindError, Listener, ListenerConfig, Publisher, Route, Serial, TlsFiles};
 use streaming::Stream;
 
 /// Time from accept to publish. Real encoders need a second at the most.
@@ -63,9 +63,15 @@ impl Rtmp2ServerSrc {
         self.route().and_then(|route| route.publisher())
     }
 
-    fn listen(&self, settings: Settings, route: Arc<Route>) -> Result<Listener, BindError> {
+    fn listen(
+        &self,
+        settings: Settings,
+        tls: Option<TlsFiles>,
+        route: Arc<Route>,
+    ) -> Result<Listener, BindError> {
         let observer = ElementObserver {
             element: self.obj().downgrade(),
+            tls: tls.is_some(),
             serial: Serial::new().map_err(BindError::Runtime)?,
         };
         Listener::bind(ListenerConfig {
@@ -78,6 +84,7 @@ impl Rtmp2ServerSrc {
                 headroom: TAG_HEADER_SIZE,
                 tailroom: TAG_TRAILER_SIZE,
             },
+            tls,
             routes: vec![route],
             observer: Arc::new(observer),
         })
@@ -85,10 +92,10 @@ impl Rtmp2ServerSrc {
 }
 
 fn bind_error(error: &BindError) -> gst::ErrorMessage {
-    let kind = if error.is_busy() {
-        gst::ResourceError::Busy
-    } else {
-        gst::ResourceError::OpenRead
+    let kind = match error {
+        BindError::Certificate(_) => gst::ResourceError::Settings,
+        _ if error.is_busy() => gst::ResourceError::Busy,
+        _ => gst::ResourceError::OpenRead,
     };
     let advice = error.advice();
     gst::error_msg!(
@@ -196,12 +203,7 @@ impl URIHandlerImpl for Rtmp2ServerSrc {
     }
 
     fn uri(&self) -> Option<String> {
-        let location = lock(&self.settings).location.clone();
-        // The scheme that this element answers to, however it was set.
-        location.map(|l| match l.split_once("://") {
-            Some((_, rest)) => format!("{}://{rest}", uri::PROTOCOLS[0]),
-            None => l,
-        })
+        lock(&self.settings).uri()
     }
 
     fn set_uri(&self, uri: &str) -> Result<(), glib::Error> {
@@ -269,14 +271,24 @@ impl BaseSrcImpl for Rtmp2ServerSrc {
                 ["set it to rtmp://HOST:PORT/APPLICATION/KEY, or to NULL"]
             ));
         }
+        let tls = settings.tls().map_err(|error| {
+            gst::error_msg!(
+                gst::ResourceError::Settings,
+                ("Could not start the RTMP server: {error}"),
+                ["RTMPS is on if both files are set"]
+            )
+        })?;
         let (timestamp_mode, compat) = (settings.timestamp_mode, settings.compat);
         let route = Arc::new(Route::new(
             settings.route(),
             settings.max_queue_bytes as usize,
-            Some(Arc::new(ElementGate(self.obj().downgrade()))),
+            Some(Arc::new(ElementGate {
+                element: self.obj().downgrade(),
+                tls: tls.is_some(),
+            })),
         ));
         let listener = self
-            .listen(settings, route.clone())
+            .listen(settings, tls, route.clone())
             .map_err(|error| bind_error(&error))?;
         gst::info!(CAT, imp = self, "listening on {:?}", listener.addresses());
         let message = signals::listening(listener.addresses(), listener.port());

@@ -7,11 +7,13 @@ use gst::prelude::*;
 
 use super::{CAT, signals};
 use crate::rtmp::PublishRequest;
-use crate::server::{CloseReason, ConnectionEvent, Gate, Observer, Serial};
+use crate::server::{CertificateNews, CloseReason, ConnectionEvent, Gate, Observer, Serial};
 
 /// Holds the element weakly: a connection must not keep a pipeline alive.
 pub(super) struct ElementObserver {
     pub element: glib::WeakRef<super::Rtmp2ServerSrc>,
+    /// Every caller's connection is encrypted, or none is.
+    pub tls: bool,
     /// Handlers may block; the workers must not.
     pub serial: Serial,
 }
@@ -62,7 +64,7 @@ impl Observer for ElementObserver {
             }
             ConnectionEvent::Rejected(request, why) => {
                 gst::warning!(CAT, obj = element, "{peer}: publisher turned away: {why}");
-                let (caller, message) = signals::rejected(peer, request, why);
+                let (caller, message) = signals::rejected(peer, self.tls, request, why);
                 self.tell("caller-rejected", caller, Some(message));
             }
             ConnectionEvent::Unpublished(publisher, reason) => {
@@ -70,7 +72,10 @@ impl Observer for ElementObserver {
                 self.tell("caller-removed", signals::publisher(publisher), None);
             }
             ConnectionEvent::Closed(reason) => match reason {
-                CloseReason::Protocol(_) | CloseReason::Panicked | CloseReason::Evicted => {
+                CloseReason::Protocol(_)
+                | CloseReason::Tls(_)
+                | CloseReason::Panicked
+                | CloseReason::Evicted => {
                     gst::warning!(CAT, obj = element, "{peer}: connection closed: {reason}")
                 }
                 _ => gst::debug!(CAT, obj = element, "{peer}: connection closed: {reason}"),
@@ -87,22 +92,38 @@ impl Observer for ElementObserver {
             );
         }
     }
+
+    fn certificate(&self, news: &CertificateNews) {
+        let Some(element) = self.element.upgrade() else {
+            return;
+        };
+        if matches!(news, CertificateNews::Renewed) {
+            gst::info!(CAT, obj = element, "{news}");
+        } else {
+            gst::warning!(CAT, obj = element, "{news}");
+            // Also on the bus: it is for the application's people to do something.
+            gst::element_warning!(element, gst::ResourceError::Settings, ("{news}"));
+        }
+    }
 }
 
 /// Asks the handlers of `caller-connecting`.
-pub(super) struct ElementGate(pub glib::WeakRef<super::Rtmp2ServerSrc>);
+pub(super) struct ElementGate {
+    pub element: glib::WeakRef<super::Rtmp2ServerSrc>,
+    pub tls: bool,
+}
 
 impl Gate for ElementGate {
     fn is_watched(&self) -> bool {
-        self.0
+        self.element
             .upgrade()
             .is_some_and(|element| signals::has_handler(&element, "caller-connecting"))
     }
 
     fn admit(&self, peer: SocketAddr, request: &PublishRequest) -> bool {
         // Without an element there is nothing to publish to.
-        self.0.upgrade().is_some_and(|element| {
-            let caller = signals::connecting(peer, request);
+        self.element.upgrade().is_some_and(|element| {
+            let caller = signals::connecting(peer, self.tls, request);
             element.emit_by_name("caller-connecting", &[&caller])
         })
     }

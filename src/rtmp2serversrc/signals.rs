@@ -82,8 +82,8 @@ pub(super) fn has_handler(element: &Rtmp2ServerSrc, signal: &str) -> bool {
 
 /// What is known of someone who wants to publish. With the key: the handler is to
 /// decide.
-pub(super) fn connecting(peer: SocketAddr, request: &PublishRequest) -> gst::Structure {
-    caller(peer, request)
+pub(super) fn connecting(peer: SocketAddr, tls: bool, request: &PublishRequest) -> gst::Structure {
+    caller(peer, tls, request)
         .field("application", &request.app)
         .field("stream-key", &request.stream_key)
         .field("query", &request.query)
@@ -91,12 +91,12 @@ pub(super) fn connecting(peer: SocketAddr, request: &PublishRequest) -> gst::Str
         .build()
 }
 
-fn caller(peer: SocketAddr, request: &PublishRequest) -> gst::structure::Builder {
+fn caller(peer: SocketAddr, tls: bool, request: &PublishRequest) -> gst::structure::Builder {
     gst::Structure::builder("application/x-rtmp2server-caller")
         .field("address", peer.to_string())
         .field("application", request.public_app())
         .field("flash-ver", &request.connect.flash_ver)
-        .field("tls", false)
+        .field("tls", tls)
 }
 
 /// The same of someone who publishes or did. Without the key.
@@ -105,17 +105,18 @@ pub(super) fn publisher(publisher: &Publisher) -> gst::Structure {
         .field("address", publisher.peer.to_string())
         .field("application", &publisher.application)
         .field("flash-ver", &publisher.flash_ver)
-        .field("tls", false)
+        .field("tls", publisher.tls)
         .build()
 }
 
 /// The signal's structure and the message of a rejection. Without the key.
 pub(super) fn rejected(
     peer: SocketAddr,
+    tls: bool,
     request: &PublishRequest,
     why: &Rejection,
 ) -> (gst::Structure, gst::Structure) {
-    let signal = caller(peer, request)
+    let signal = caller(peer, tls, request)
         .field("reason", why.to_string())
         .field("code", why.code())
         .build();

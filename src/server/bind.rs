@@ -5,6 +5,8 @@ use std::net::{Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::tls::CertificateError;
+
 /// Connections that the kernel completes while the accept loop is busy.
 const BACKLOG: i32 = 1024;
 /// How often a free port is looked for that all addresses of a name have free.
@@ -22,6 +24,8 @@ pub enum BindError {
     },
     #[error("no threads for the server: {0}")]
     Runtime(io::Error),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
 }
 
 impl BindError {
@@ -33,6 +37,7 @@ impl BindError {
                         addresses, or to :: for IPv6 and IPv4";
             }
             Self::Bind { source, .. } | Self::Runtime(source) => source,
+            Self::Certificate(error) => return error.advice(),
         };
         if lacks_family(source) {
             return "this machine has no IPv6: set host to 0.0.0.0 or to an IPv4 address";

@@ -65,16 +65,20 @@ enum Phase {
 }
 
 pub(super) async fn serve(stream: TcpStream, slot: Slot) {
+    let deadline = Instant::now() + slot.shared.publish_deadline;
     slot.notify(ConnectionEvent::Opened);
     // Answers are few and small; waiting for more of them costs 40 ms each.
     let _ = stream.set_nodelay(true);
-    let deadline = Instant::now() + slot.shared.publish_deadline;
+    let (socket, input) = match open(stream, &slot).await {
+        Ok(opened) => opened,
+        Err(reason) => return slot.close(reason),
+    };
     let session = Session::new(slot.shared.session.clone(), rand_seed(&slot));
     let mut connection = Connection {
-        socket: Socket::Plain(stream),
+        socket,
         slot,
         session,
-        input: ReadBuffer::new(),
+        input,
         phase: Phase::Arriving { deadline },
         out_bytes_total: 0,
         backpressure: Duration::ZERO,
@@ -85,6 +89,19 @@ pub(super) async fn serve(stream: TcpStream, slot: Slot) {
         Err(reason) => reason,
     };
     connection.finish(reason).await;
+}
+
+/// What is between TCP and RTMP.
+async fn open(stream: TcpStream, slot: &Slot) -> Result<(Socket, ReadBuffer), CloseReason> {
+    let received = ReadBuffer::new();
+    Ok(match &slot.shared.certificates {
+        None => (Socket::Plain(stream), received),
+        Some(certificates) => {
+            let observer = &slot.shared.observer;
+            let socket = certificates.accept(stream, received, observer).await?;
+            (socket, ReadBuffer::new())
+        }
+    })
 }
 
 /// S1 only has to differ from one connection to the next.
@@ -237,7 +254,8 @@ impl Connection {
                 Ok(Err(_)) | Err(_) => return Err(Rejection::Undecided),
             }
         }
-        Publication::begin(claim, self.slot.peer, request)
+        let tls = self.slot.shared.certificates.is_some();
+        Publication::begin(claim, self.slot.peer, tls, request)
             .await
             .map_err(|_| Rejection::Ended)
     }

@@ -16,6 +16,7 @@ use super::bind::{BindError, bind};
 use super::connection;
 use super::event::{CloseReason, ConnectionEvent, Observer};
 use super::routing::Route;
+use super::tls::{Certificates, TlsFiles};
 use crate::rtmp::SessionConfig;
 
 /// Waits after a failed accept (no descriptors left, say): the first, and the
@@ -33,6 +34,8 @@ pub struct ListenerConfig {
     /// Time from accept to publish.
     pub publish_deadline: Duration,
     pub session: SessionConfig,
+    /// Every connection is TLS if there is a certificate, else none.
+    pub tls: Option<TlsFiles>,
     pub routes: Vec<Arc<Route>>,
     pub observer: Arc<dyn Observer>,
 }
@@ -44,7 +47,8 @@ pub struct ListenerStats {
     pub connections: u64,
     /// Publish requests turned away.
     pub rejected: u64,
-    /// Connections that never got through the handshake: port scans, HTTP, TLS.
+    /// Connections that never got through the handshake: port scans, HTTP, TLS
+    /// on a plain port or none on one with TLS.
     pub handshake_failures: u64,
     /// Connections that ended by a panic: a defect of this server each.
     pub panics: u64,
@@ -90,6 +94,7 @@ pub(super) struct Shared {
     pub observer: Arc<dyn Observer>,
     pub session: SessionConfig,
     pub publish_deadline: Duration,
+    pub certificates: Option<Arc<Certificates>>,
     pub connections: AtomicU64,
     pub rejected: AtomicU64,
     pub handshake_failures: AtomicU64,
@@ -159,12 +164,23 @@ impl Listener {
     /// goes to the observer.
     pub fn bind(config: ListenerConfig) -> Result<Self, BindError> {
         let runtime = super::runtime().map_err(BindError::Runtime)?;
+        let certificates = match config.tls {
+            Some(files) => {
+                let (certificates, news) = Certificates::load(files)?;
+                if let Some(news) = news {
+                    config.observer.certificate(&news);
+                }
+                Some(Arc::new(certificates))
+            }
+            None => None,
+        };
         let sockets = bind(&config.host, config.port)?;
         let shared = Arc::new(Shared {
             routes: config.routes,
             observer: config.observer,
             session: config.session,
             publish_deadline: config.publish_deadline,
+            certificates,
             connections: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             handshake_failures: AtomicU64::new(0),

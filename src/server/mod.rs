@@ -15,6 +15,7 @@ mod publication;
 mod routing;
 mod serial;
 mod socket;
+mod tls;
 
 use std::io;
 use std::sync::OnceLock;
@@ -27,6 +28,7 @@ pub use listener::{Listener, ListenerConfig, ListenerStats};
 pub use publication::{EndReason, Item, Publisher, PublisherStats};
 pub use routing::{Gate, Route, RouteSettings};
 pub use serial::Serial;
+pub use tls::{CertificateError, CertificateNews, TlsError, TlsFiles};
 
 use crate::queue::Queue;
 

@@ -7,11 +7,16 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+#[cfg(feature = "tls")]
+use super::tls::TlsSocket;
+
 /// A connected socket, as tokio has it: operations that never wait, and waiting
 /// until they may succeed.
 #[derive(Debug)]
 pub(super) enum Socket {
     Plain(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<TlsSocket>),
 }
 
 impl Socket {
@@ -19,6 +24,8 @@ impl Socket {
     fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(tcp) => tcp,
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.tcp(),
         }
     }
 
@@ -26,6 +33,8 @@ impl Socket {
     pub fn try_read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(tcp) => tcp.try_read(room),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.try_read(room),
         }
     }
 
@@ -33,6 +42,8 @@ impl Socket {
     pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(tcp) => tcp.try_write(bytes),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.try_write(bytes),
         }
     }
 
@@ -42,6 +53,8 @@ impl Socket {
     pub async fn ready(&mut self, interest: Interest) -> io::Result<()> {
         match self {
             Self::Plain(tcp) => tcp.ready(interest).await.map(drop),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.ready(interest).await,
         }
     }
 
@@ -49,10 +62,12 @@ impl Socket {
     pub async fn shutdown(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(tcp) => shut_down(tcp),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.shutdown().await,
         }
     }
 
-    /// Reads into the void until the peer closes.
+    /// Reads into the void until the peer closes. Below TLS: nobody is interested.
     pub async fn drain(&mut self) -> io::Result<()> {
         let (tcp, mut void) = (self.tcp(), [0; 4096]);
         loop {
@@ -87,7 +102,7 @@ impl Socket {
 
 /// Closes our direction only. tokio's own shutdown wants a mutable stream and is
 /// no more than this.
-fn shut_down(tcp: &TcpStream) -> io::Result<()> {
+pub(super) fn shut_down(tcp: &TcpStream) -> io::Result<()> {
     socket2::SockRef::from(tcp).shutdown(Shutdown::Write)
 }
 

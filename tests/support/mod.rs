@@ -1,6 +1,7 @@
 //! What the tests share. Each test uses a part of it, so the compiler sees unused code in every one of them.
 #![allow(dead_code)]
 
+pub mod certificates;
 pub mod client;
 #[cfg(feature = "element")]
 pub mod demuxed;
@@ -8,6 +9,8 @@ pub mod flv;
 #[cfg(feature = "element")]
 pub mod launch;
 pub mod link;
+#[cfg(feature = "element")]
+pub mod log;
 pub mod own_process;
 pub mod peer;
 #[cfg(feature = "element")]

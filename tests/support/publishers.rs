@@ -82,12 +82,23 @@ pub fn tee_of(
     port: u16,
     directory: &Path,
 ) -> Result<Publisher, String> {
+    tee_to(program, input_and_codecs, &url(port), directory)
+}
+
+fn url(port: u16) -> String {
+    format!("rtmp://127.0.0.1:{port}/live/test")
+}
+
+/// The same to any URL.
+pub fn tee_to(
+    program: &Path,
+    input_and_codecs: Vec<String>,
+    url: &str,
+    directory: &Path,
+) -> Result<Publisher, String> {
     let sent = directory.join("sent.flv");
     let flv = "f=flv:flvflags=no_duration_filesize";
-    let outputs = format!(
-        "[{flv}]{}|[{flv}:onfail=abort]rtmp://127.0.0.1:{port}/live/test",
-        sent.display()
-    );
+    let outputs = format!("[{flv}]{}|[{flv}:onfail=abort]{url}", sent.display());
     let mut command = ffmpeg(program);
     command.args(input_and_codecs);
     command.args(words("-flags +global_header -f tee"));
@@ -122,6 +133,10 @@ pub enum Ffmpeg {
 
 impl Ffmpeg {
     pub fn publish(&self, port: u16, directory: &Path) -> Result<Publisher, String> {
+        self.publish_to(&url(port), directory)
+    }
+
+    pub fn publish_to(&self, url: &str, directory: &Path) -> Result<Publisher, String> {
         let arguments = match self {
             Ffmpeg::LiveVideo => format!("-re -f lavfi -i testsrc=size=160x120:rate=30 -t 1 {X264} -map 0"),
             Ffmpeg::AudioAndVideo => format!(
@@ -136,14 +151,14 @@ impl Ffmpeg {
                 // The name of the file may hold a space, so it goes in on its own.
                 let mut arguments = vec!["-i".to_string(), file.display().to_string()];
                 arguments.extend(words("-c copy -map 0").map(String::from));
-                return ffmpeg_tee(arguments, port, directory);
+                return tee_to(FFMPEG.as_ref(), arguments, url, directory);
             }
             Ffmpeg::Repeat(file, times) => {
                 let again = (times - 1).to_string();
                 let file = file.display().to_string();
                 let mut arguments = vec!["-stream_loop".to_string(), again, "-i".to_string(), file];
                 arguments.extend(words("-c copy -map 0").map(String::from));
-                return ffmpeg_tee(arguments, port, directory);
+                return tee_to(FFMPEG.as_ref(), arguments, url, directory);
             }
             Ffmpeg::LateStart => format!(
                 "-f lavfi -i {NOISE} -f lavfi -i sine=frequency=440 -t 0.4 {X264} -qp 0 -c:a aac \
@@ -154,11 +169,8 @@ impl Ffmpeg {
                  -map 0 -map 1"
             ),
         };
-        ffmpeg_tee(
-            words(&arguments).map(String::from).collect(),
-            port,
-            directory,
-        )
+        let arguments = words(&arguments).map(String::from).collect();
+        tee_to(FFMPEG.as_ref(), arguments, url, directory)
     }
 }
 
@@ -189,11 +201,15 @@ pub enum GstSink {
 
 impl GstSink {
     pub fn publish(self, port: u16, directory: &Path) -> Result<Publisher, String> {
+        self.publish_to(&url(port), directory)
+    }
+
+    pub fn publish_to(self, url: &str, directory: &Path) -> Result<Publisher, String> {
         let sent = directory.join("sent.flv");
-        let url = format!("rtmp://127.0.0.1:{port}/live/test");
         let sink = match self {
             GstSink::Rtmp2Sink { chunk_size } => {
-                format!("rtmp2sink sync=false chunk-size={chunk_size}")
+                // Only rtmps:// looks at the flags: whose certificate it is does not matter here.
+                format!("rtmp2sink sync=false chunk-size={chunk_size} tls-validation-flags=0")
             }
             GstSink::RtmpSink => "rtmpsink sync=false".to_string(),
         };

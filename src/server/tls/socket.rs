@@ -1,0 +1,254 @@
+//! TLS on a socket, with the operations of a plain one.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use rustls::{ServerConfig, ServerConnection};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use super::TlsError;
+use crate::rtmp::handshake::HandshakeError;
+use crate::server::buffer::ReadBuffer;
+use crate::server::socket::{is_reset, shut_down};
+
+/// Bytes that a client may send before its TLS handshake is over. A ClientHello
+/// with everything that browsers put into it has 2 KiB; rustls would gather 64.
+const LONGEST_HANDSHAKE: usize = 16 << 10;
+
+/// Encrypted bytes that wait for room in the socket. Answers are few and small;
+/// what finds no room here stays with the session, which counts it.
+const WAITING: usize = 16 << 10;
+
+/// Reads and writes plaintext. The TLS handshake takes place inside of
+/// [`try_read`](Self::try_read): until it is over, there is nothing to read.
+///
+/// What a stranger costs here: 16 KiB for what it sends, at most as much in rustls
+/// for a record or handshake message that is not whole, and our flight.
+pub(in crate::server) struct TlsSocket {
+    tcp: TcpStream,
+    tls: ServerConnection,
+    /// Encrypted, and not yet with rustls, which takes 4 KiB at a time.
+    received: ReadBuffer,
+    handshake_bytes: usize,
+    /// Came after plaintext that was handed out first.
+    late_error: Option<io::Error>,
+    failed: bool,
+}
+
+impl TlsSocket {
+    pub fn new(
+        tcp: TcpStream,
+        config: Arc<ServerConfig>,
+        received: ReadBuffer,
+    ) -> io::Result<Self> {
+        let mut tls = ServerConnection::new(config).map_err(io::Error::other)?;
+        tls.set_buffer_limit(Some(WAITING));
+        Ok(Self {
+            tcp,
+            tls,
+            received,
+            handshake_bytes: 0,
+            late_error: None,
+            failed: false,
+        })
+    }
+
+    pub fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
+    /// `WouldBlock` means that neither the socket nor rustls has anything more.
+    /// 0 is the end, with or without a close_notify: most encoders just close, and
+    /// whoever could cut TCP short could as well have cut a plain connection.
+    pub fn try_read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        if let Some(error) = self.late_error.take() {
+            return Err(error);
+        }
+        let mut filled = 0;
+        while filled < room.len() {
+            match self.tls.reader().read(&mut room[filled..]) {
+                Ok(0) => break,
+                Ok(n) => {
+                    filled += n;
+                    continue;
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Err(e),
+            }
+            if self.received.unread().is_empty() {
+                if filled > 0 {
+                    break;
+                }
+                match self.tcp.try_read(self.received.room())? {
+                    0 => return Ok(0),
+                    n => self.received.filled(n, false),
+                }
+            }
+            match self.decrypt() {
+                Ok(()) => {}
+                Err(error) if filled > 0 => {
+                    self.late_error = Some(error);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Hands the next piece of what was received to rustls, and the socket what
+    /// rustls has to say to that.
+    fn decrypt(&mut self) -> io::Result<()> {
+        let result = self.take_piece();
+        if result.is_err() {
+            self.failed = true;
+        }
+        // If it can't be written, the next read or write finds out.
+        let _ = self.write_pending();
+        result.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    fn take_piece(&mut self) -> Result<(), TlsError> {
+        let was_handshaking = self.tls.is_handshaking();
+        let mut unread = self.received.unread();
+        if self.handshake_bytes == 0
+            && let Err(error) = insist_on_tls(unread)
+        {
+            if error == TlsError::PlainHttp {
+                // In its own language, as on a plain port.
+                let _ = self.tcp.try_write(HandshakeError::Http.farewell());
+            }
+            return Err(error);
+        }
+        let before = unread.len();
+        let failed = |error: String| match was_handshaking {
+            true => TlsError::Handshake(error),
+            false => TlsError::Record(error),
+        };
+        // Into memory, so this fails for want of room only.
+        let read = self.tls.read_tls(&mut unread);
+        let left = unread.len();
+        self.received.keep(left);
+        read.map_err(|error| failed(error.to_string()))?;
+        if was_handshaking {
+            self.handshake_bytes += before - left;
+        }
+        self.tls
+            .process_new_packets()
+            .map_err(|error| failed(error.to_string()))?;
+        if self.tls.is_handshaking() && self.handshake_bytes > LONGEST_HANDSHAKE {
+            return Err(TlsError::TooLong(LONGEST_HANDSHAKE));
+        }
+        Ok(())
+    }
+
+    /// At most [`WAITING`] bytes are taken before the socket has them.
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_pending()?;
+        let n = self.tls.writer().write(bytes)?;
+        match self.write_pending() {
+            Err(e) if e.kind() != io::ErrorKind::WouldBlock => Err(e),
+            _ => Ok(n),
+        }
+    }
+
+    /// Writes what is encrypted already. `WouldBlock` if there is no room for all
+    /// of it.
+    fn write_pending(&mut self) -> io::Result<()> {
+        while self.tls.wants_write() {
+            match self.tls.write_tls(&mut TryWrite(&self.tcp)) {
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // It takes nothing more, and may have sent something before.
+                Err(e) if is_reset(&e) => {
+                    self.tls.write_tls(&mut io::sink())?;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    pub async fn ready(&mut self, interest: Interest) -> io::Result<()> {
+        while self.tls.wants_write() {
+            let ready = self.tcp.ready(interest | Interest::WRITABLE).await?;
+            if ready.is_writable() {
+                match self.write_pending() {
+                    Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(e),
+                    _ => {}
+                }
+            }
+            if interest.is_readable() && ready.is_readable() {
+                return Ok(());
+            }
+        }
+        self.tcp.ready(interest).await.map(drop)
+    }
+
+    /// close_notify, and then the end.
+    pub async fn shutdown(&mut self) -> io::Result<()> {
+        self.say_the_end();
+        while let Err(error) = self.write_pending() {
+            if error.kind() != io::ErrorKind::WouldBlock {
+                return Err(error);
+            }
+            self.tcp.writable().await?;
+        }
+        shut_down(&self.tcp)
+    }
+
+    /// After a failure there is an alert instead, or nobody who speaks TLS.
+    fn say_the_end(&mut self) {
+        if !self.failed {
+            self.tls.send_close_notify();
+        }
+    }
+}
+
+/// However the connection ends, a client that waits for close_notify gets it.
+impl Drop for TlsSocket {
+    fn drop(&mut self) {
+        self.say_the_end();
+        let _ = self.write_pending();
+    }
+}
+
+impl fmt::Debug for TlsSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsSocket")
+            .field("tcp", &self.tcp)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a client is that does not begin with a TLS handshake.
+fn insist_on_tls(first: &[u8]) -> Result<(), TlsError> {
+    /// The content type of a record that holds handshake messages (RFC 8446,
+    /// section 5.1).
+    const HANDSHAKE: u8 = 22;
+    match first {
+        [] | [HANDSHAKE, ..] => Ok(()),
+        [3, ..] => Err(TlsError::PlainRtmp),
+        [b'A'..=b'Z', ..] => Err(TlsError::PlainHttp),
+        _ => Err(TlsError::NoTls),
+    }
+}
+
+/// A writer that does not wait.
+struct TryWrite<'a>(&'a TcpStream);
+
+impl Write for TryWrite<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
