@@ -18,7 +18,7 @@ use gst_base::subclass::prelude::*;
 use super::CAT;
 use super::observer::{ElementGate, ElementObserver};
 use super::output::Output;
-use super::settings::Settings;
+use super::settings::{ProxyProtocol, Settings};
 use super::stats::OutputStats;
 use super::{properties, signals, stats, uri};
 use crate::flv::{TAG_HEADER_SIZE, TAG_TRAILER_SIZE};
@@ -85,6 +85,7 @@ impl Rtmp2ServerSrc {
                 tailroom: TAG_TRAILER_SIZE,
             },
             tls,
+            proxy_protocol: settings.proxy_protocol == ProxyProtocol::Required,
             routes: vec![route],
             observer: Arc::new(observer),
         })

@@ -16,6 +16,7 @@ mod uri;
 use std::sync::LazyLock;
 
 pub use compat::Compat;
+pub use settings::ProxyProtocol;
 pub use time::TimestampMode;
 
 use gst::glib;
@@ -37,6 +38,7 @@ glib::wrapper! {
 
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     Compat::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    ProxyProtocol::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     TimestampMode::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     gst::Element::register(
         Some(plugin),

@@ -74,6 +74,7 @@ impl Observer for ElementObserver {
             ConnectionEvent::Closed(reason) => match reason {
                 CloseReason::Protocol(_)
                 | CloseReason::Tls(_)
+                | CloseReason::Proxy(_)
                 | CloseReason::Panicked
                 | CloseReason::Evicted => {
                     gst::warning!(CAT, obj = element, "{peer}: connection closed: {reason}")

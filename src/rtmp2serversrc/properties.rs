@@ -127,6 +127,15 @@ pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
             )
             .mutable_ready()
             .build(),
+        glib::ParamSpecEnum::builder_with_default("proxy-protocol", ProxyProtocol::default())
+            .nick("PROXY protocol")
+            .blurb(
+                "Whether a load balancer (HAProxy's send-proxy or send-proxy-v2, AWS NLB) says \
+                 first whose connection it is. Whoever can reach the port can say anything there: \
+                 let the balancer alone reach it",
+            )
+            .mutable_ready()
+            .build(),
         glib::ParamSpecUInt::builder("max-connections")
             .nick("Maximum connections")
             .blurb(
@@ -212,6 +221,7 @@ impl Settings {
             "compat" => self.compat = value.get().expect("enum property"),
             "certificate-file" => self.certificate_file = string(),
             "private-key-file" => self.private_key_file = string(),
+            "proxy-protocol" => self.proxy_protocol = value.get().expect("enum property"),
             "max-connections" => self.max_connections = number(),
             "max-message-size" => self.max_message_size = number(),
             "max-queue-bytes" => self.max_queue_bytes = number(),
@@ -235,6 +245,7 @@ impl Settings {
             "compat" => self.compat.to_value(),
             "certificate-file" => self.certificate_file.to_value(),
             "private-key-file" => self.private_key_file.to_value(),
+            "proxy-protocol" => self.proxy_protocol.to_value(),
             "max-connections" => self.max_connections.to_value(),
             "max-message-size" => self.max_message_size.to_value(),
             "max-queue-bytes" => self.max_queue_bytes.to_value(),

@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gst::glib;
+
 use super::{Compat, TimestampMode};
 use crate::rtmp::Limits;
 use crate::server::{RouteSettings, TlsFiles};
@@ -16,6 +18,22 @@ pub(super) const DEFAULT_LATENCY: u32 = 200;
 pub(super) const DEFAULT_MAX_CONNECTIONS: u32 = 64;
 pub(super) const DEFAULT_MAX_MESSAGE_SIZE: u32 = Limits::LARGEST_MESSAGE as u32;
 pub(super) const DEFAULT_MAX_QUEUE_BYTES: u32 = 8 << 20;
+
+/// What a connection begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstRtmp2ServerSrcProxyProtocol")]
+pub enum ProxyProtocol {
+    /// Nothing before RTMP, or TLS.
+    #[default]
+    #[enum_value(name = "Clients connect themselves", nick = "none")]
+    None,
+    /// A header of the PROXY protocol, and nobody is served without.
+    #[enum_value(
+        name = "Load balancers connect, and say for whom in a PROXY header, version 1 or 2",
+        nick = "required"
+    )]
+    Required,
+}
 
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
@@ -39,6 +57,7 @@ pub(super) struct Settings {
     pub compat: Compat,
     pub certificate_file: Option<String>,
     pub private_key_file: Option<String>,
+    pub proxy_protocol: ProxyProtocol,
     pub max_connections: u32,
     pub max_message_size: u32,
     pub max_queue_bytes: u32,
@@ -63,6 +82,7 @@ impl Default for Settings {
             compat: Compat::default(),
             certificate_file: None,
             private_key_file: None,
+            proxy_protocol: ProxyProtocol::default(),
             max_connections: DEFAULT_MAX_CONNECTIONS,
             max_message_size: DEFAULT_MAX_MESSAGE_SIZE,
             max_queue_bytes: DEFAULT_MAX_QUEUE_BYTES,

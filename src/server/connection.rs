@@ -13,11 +13,12 @@ use tokio::time::{Instant, timeout_at};
 use super::buffer::ReadBuffer;
 use super::event::{CloseReason, ConnectionEvent, Rejection};
 use super::listener::{Slot, Standing};
+use super::proxy::{self, Failure, Origin, ProxyError};
 use super::publication::{EndReason, Order, Publication, Publisher, PublisherStats};
 use super::routing::{self, Claim};
 use super::socket::{Socket, is_reset};
 use crate::queue::Closed;
-use crate::rtmp::{Event, Media, PublishRequest, Session, Step};
+use crate::rtmp::{Error, Event, Media, PublishRequest, Session, Step};
 
 /// How long a client may take to read a refusal or to close after its last word.
 /// To close on it at once would be a reset, which discards what it has not read.
@@ -64,12 +65,11 @@ enum Phase {
     },
 }
 
-pub(super) async fn serve(stream: TcpStream, slot: Slot) {
+pub(super) async fn serve(stream: TcpStream, mut slot: Slot) {
     let deadline = Instant::now() + slot.shared.publish_deadline;
-    slot.notify(ConnectionEvent::Opened);
     // Answers are few and small; waiting for more of them costs 40 ms each.
     let _ = stream.set_nodelay(true);
-    let (socket, input) = match open(stream, &slot).await {
+    let (socket, input) = match open(stream, &mut slot, deadline).await {
         Ok(opened) => opened,
         Err(reason) => return slot.close(reason),
     };
@@ -91,9 +91,28 @@ pub(super) async fn serve(stream: TcpStream, slot: Slot) {
     connection.finish(reason).await;
 }
 
-/// What is between TCP and RTMP.
-async fn open(stream: TcpStream, slot: &Slot) -> Result<(Socket, ReadBuffer), CloseReason> {
-    let received = ReadBuffer::new();
+/// What is between TCP and RTMP. What was read of RTMP already comes with it.
+async fn open(
+    stream: TcpStream,
+    slot: &mut Slot,
+    deadline: Instant,
+) -> Result<(Socket, ReadBuffer), CloseReason> {
+    let mut received = ReadBuffer::new();
+    if slot.shared.proxy_protocol {
+        let seconds = slot.shared.publish_deadline.as_secs();
+        match proxy::read_header(&stream, &mut received, deadline, seconds).await {
+            Ok(Origin::Client(client)) => slot.speaks_for(client),
+            Ok(Origin::Unknown) => {}
+            // It may look as deep as it likes, into TLS and the handshake.
+            Ok(Origin::Local) => slot.is_health_check = true,
+            Err(Failure::Silent) => {
+                slot.is_health_check = true;
+                return Err(CloseReason::Finished);
+            }
+            Err(Failure::Refused(error)) => return Err(CloseReason::Proxy(error)),
+        }
+    }
+    slot.notify(ConnectionEvent::Opened);
     Ok(match &slot.shared.certificates {
         None => (Socket::Plain(stream), received),
         Some(certificates) => {
@@ -169,9 +188,14 @@ impl Connection {
             let step = self.session.poll(&mut unread);
             let left = unread.len();
             self.input.keep(left);
-            match step? {
-                Step::NeedMore => return Ok(()),
-                Step::Event(event) => self.event(event).await?,
+            match step {
+                Ok(Step::NeedMore) => return Ok(()),
+                Ok(Step::Event(event)) => self.event(event).await?,
+                // To the session it looks like HTTP, or like nothing at all.
+                Err(Error::Handshake(_)) if proxy::is_header(self.input.unread()) => {
+                    return Err(CloseReason::Proxy(ProxyError::Unexpected));
+                }
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -404,6 +428,15 @@ impl Connection {
 
     /// Ends the publication, if any, and gives the peer time to read why.
     async fn finish(mut self, reason: CloseReason) {
+        // A balancer that looks whether there is somebody says no more than a PROXY
+        // header and a TLS handshake, and hangs up as it likes.
+        if self.slot.shared.proxy_protocol
+            && self.session.counters().in_bytes_total == 0
+            && self.input.unread().is_empty()
+            && matches!(reason, CloseReason::Finished | CloseReason::Socket(_))
+        {
+            self.slot.is_health_check = true;
+        }
         self.unpublish(match &reason {
             CloseReason::Finished => EndReason::Finished,
             other => EndReason::Lost(other.to_string()),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+use super::proxy::ProxyError;
 use super::publication::{EndReason, Publisher};
 use super::tls::{CertificateNews, TlsError};
 use crate::rtmp::{self, Connect, PublishRequest};
@@ -88,6 +89,8 @@ pub enum CloseReason {
     Socket(io::Error),
     #[error("{0}")]
     Tls(TlsError),
+    #[error("{0}")]
+    Proxy(ProxyError),
     #[error("{0}")]
     Protocol(#[from] rtmp::Error),
     #[error("nothing was published within {0} s")]

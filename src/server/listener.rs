@@ -36,6 +36,8 @@ pub struct ListenerConfig {
     pub session: SessionConfig,
     /// Every connection is TLS if there is a certificate, else none.
     pub tls: Option<TlsFiles>,
+    /// Every connection begins with a PROXY header, and counts as its client's.
+    pub proxy_protocol: bool,
     pub routes: Vec<Arc<Route>>,
     pub observer: Arc<dyn Observer>,
 }
@@ -49,6 +51,7 @@ pub struct ListenerStats {
     pub rejected: u64,
     /// Connections that never got through the handshake: port scans, HTTP, TLS
     /// on a plain port or none on one with TLS.
+    /// A load balancer's health checks are no failures.
     pub handshake_failures: u64,
     /// Connections that ended by a panic: a defect of this server each.
     pub panics: u64,
@@ -95,6 +98,7 @@ pub(super) struct Shared {
     pub session: SessionConfig,
     pub publish_deadline: Duration,
     pub certificates: Option<Arc<Certificates>>,
+    pub proxy_protocol: bool,
     pub connections: AtomicU64,
     pub rejected: AtomicU64,
     pub handshake_failures: AtomicU64,
@@ -181,6 +185,7 @@ impl Listener {
             session: config.session,
             publish_deadline: config.publish_deadline,
             certificates,
+            proxy_protocol: config.proxy_protocol,
             connections: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             handshake_failures: AtomicU64::new(0),
@@ -318,6 +323,7 @@ impl Shared {
             peer,
             shared: self.clone(),
             standing: Standing::Stranger,
+            is_health_check: false,
             reason: None,
         };
         // The task can't run before it is listed: whoever ends looks here.
@@ -341,6 +347,8 @@ pub(super) struct Slot {
     pub peer: SocketAddr,
     pub shared: Arc<Shared>,
     standing: Standing,
+    /// Was never to be a publisher: no failure if it does not become one.
+    pub is_health_check: bool,
     reason: Option<CloseReason>,
 }
 
@@ -361,6 +369,14 @@ impl Slot {
         true
     }
 
+    /// From now on this is the connection of `peer`, for whom somebody else made it.
+    pub fn speaks_for(&mut self, peer: SocketAddr) {
+        self.peer = canonical(peer);
+        if let Some(task) = self.shared.lock().list(self.standing).get_mut(&self.id) {
+            task.peer = self.peer;
+        }
+    }
+
     pub fn notify(&self, event: ConnectionEvent<'_>) {
         self.shared.observer.connection(self.peer, event);
     }
@@ -377,7 +393,7 @@ impl Drop for Slot {
             let task = open.list(self.standing).remove(&self.id);
             (task.is_some(), open.closed)
         };
-        if self.standing == Standing::Stranger {
+        if self.standing == Standing::Stranger && !self.is_health_check {
             let failures = &self.shared.handshake_failures;
             failures.fetch_add(1, Ordering::Relaxed);
         }

@@ -7,6 +7,8 @@ pub mod client;
 pub mod demuxed;
 pub mod flv;
 #[cfg(feature = "element")]
+pub mod haproxy;
+#[cfg(feature = "element")]
 pub mod launch;
 pub mod link;
 #[cfg(feature = "element")]

@@ -13,6 +13,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::proxy::ProxyError;
 #[cfg(feature = "tls")]
 pub(super) use certificates::Certificates;
 #[cfg(feature = "tls")]
@@ -155,6 +156,8 @@ pub enum TlsError {
     PlainHttp,
     #[error("the client does not speak TLS, and this port is RTMPS")]
     NoTls,
+    #[error(transparent)]
+    Proxy(ProxyError),
     #[error("a TLS handshake of more than {0} bytes")]
     TooLong(usize),
     #[error("the TLS handshake failed: {0}")]

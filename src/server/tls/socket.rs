@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use super::TlsError;
 use crate::rtmp::handshake::HandshakeError;
 use crate::server::buffer::ReadBuffer;
+use crate::server::proxy::{self, ProxyError};
 use crate::server::socket::{is_reset, shut_down};
 
 /// Bytes that a client may send before its TLS handshake is over. A ClientHello
@@ -230,6 +231,7 @@ fn insist_on_tls(first: &[u8]) -> Result<(), TlsError> {
     const HANDSHAKE: u8 = 22;
     match first {
         [] | [HANDSHAKE, ..] => Ok(()),
+        _ if proxy::is_header(first) => Err(TlsError::Proxy(ProxyError::Unexpected)),
         [3, ..] => Err(TlsError::PlainRtmp),
         [b'A'..=b'Z', ..] => Err(TlsError::PlainHttp),
         _ => Err(TlsError::NoTls),
