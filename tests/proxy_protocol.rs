@@ -258,6 +258,49 @@ fn addresses_of_every_kind() {
     }
 }
 
+/// Of the header, and of what it is in front of.
+#[test]
+fn what_comes_in_the_same_segment_is_not_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let recording = Recording::start(directory.path(), "proxy-protocol=required").unwrap();
+    for header in [V1.to_vec(), v2(0x21, 0x11, INET)] {
+        let mut tcp = peer::connect(recording.address()).unwrap();
+        tcp.write_all(&[&header[..], &peer::c0_c1()].concat())
+            .unwrap();
+        tcp.read_exact(&mut [0; 1 + 1536 + 1536]).unwrap();
+    }
+    #[cfg(feature = "tls")]
+    {
+        let identity = Identity::write_to(directory.path());
+        let properties = format!("proxy-protocol=required {}", identity.properties());
+        let recording = Recording::start(directory.path(), &properties).unwrap();
+        let config = identity.client(rustls::ALL_VERSIONS);
+        let name = "localhost".try_into().unwrap();
+        let mut tls = rustls::ClientConnection::new(config, name).unwrap();
+        let mut first = V1.to_vec();
+        tls.write_tls(&mut first).unwrap();
+        let mut tcp = peer::connect(recording.address()).unwrap();
+        tcp.write_all(&first).unwrap();
+        let tls = Box::new(rustls::StreamOwned::new(tls, tcp));
+        let client = Client::over(Stream::Tls(tls), recording.address(), "live");
+        client.unwrap().must_publish("test").unwrap();
+    }
+}
+
+/// Also of who is closed for others, of which only the listener knows.
+#[test]
+fn who_makes_way_is_named_by_its_own_address() {
+    let directory = tempfile::tempdir().unwrap();
+    let properties = "proxy-protocol=required max-connections=1";
+    let recording = Recording::start(directory.path(), properties).unwrap();
+    let log = Log::of(&recording);
+    let mut first = peer::connect(recording.address()).unwrap();
+    first.write_all(V1).unwrap();
+    log.wait_for("192.0.2.7:12345: connected");
+    let _second = peer::connect(recording.address()).unwrap();
+    log.wait_for("192.0.2.7:12345: connection closed: it made way");
+}
+
 /// Sends it, and waits for the end.
 fn say(recording: &Recording, bytes: &[u8]) -> TcpStream {
     let mut stream = peer::connect(recording.address()).unwrap();

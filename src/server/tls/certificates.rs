@@ -41,6 +41,7 @@ struct State {
     /// and told of, once.
     seen: Stamps,
     looked: Instant,
+    is_looking: bool,
 }
 
 impl Certificates {
@@ -52,6 +53,7 @@ impl Certificates {
             config,
             seen,
             looked: Instant::now(),
+            is_looking: false,
         };
         let this = Self {
             files,
@@ -68,18 +70,11 @@ impl Certificates {
         observer: &Arc<dyn Observer>,
     ) -> io::Result<Socket> {
         if self.is_time_to_look() {
-            let this = self.clone();
-            // A file system may take its time; a worker must not.
-            let looked = tokio::task::spawn_blocking(move || this.look());
-            // If that panicked, the former certificate is still there.
-            let news = looked.await.unwrap_or_default();
-            if !news.is_empty() {
-                // And this connection must not wait for who is told.
-                let observer = observer.clone();
-                tokio::task::spawn_blocking(move || {
-                    news.iter().for_each(|news| observer.certificate(news));
-                });
-            }
+            let (this, observer) = (self.clone(), observer.clone());
+            // A file system may take its time: a worker must not, and a client only
+            // for so long. If this panics, the former certificate is still there.
+            let looking = tokio::task::spawn_blocking(move || this.look(observer));
+            let _ = tokio::time::timeout(LOOK_EVERY, looking).await;
         }
         let config = self.lock().config.clone();
         let socket = TlsSocket::new(tcp, config, received)?;
@@ -90,17 +85,30 @@ impl Certificates {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// One looks at a time, however many come.
     fn is_time_to_look(&self) -> bool {
         let mut state = self.lock();
-        let is_time = state.looked.elapsed() >= LOOK_EVERY;
-        if is_time {
-            state.looked = Instant::now();
-        }
+        let is_time = !state.is_looking && state.looked.elapsed() >= LOOK_EVERY;
+        state.is_looking |= is_time;
         is_time
     }
 
+    fn look(&self, observer: Arc<dyn Observer>) {
+        let news = self.renew();
+        let mut state = self.lock();
+        state.looked = Instant::now();
+        state.is_looking = false;
+        drop(state);
+        if !news.is_empty() {
+            // Nobody has to wait for who is told.
+            tokio::task::spawn_blocking(move || {
+                news.iter().for_each(|news| observer.certificate(news));
+            });
+        }
+    }
+
     /// Reads the files again if they are others than before.
-    fn look(&self) -> Vec<CertificateNews> {
+    fn renew(&self) -> Vec<CertificateNews> {
         // Before they are read: if they change meanwhile, the next look sees it.
         let stamps = Stamps::of(&self.files);
         if self.lock().seen == stamps {

@@ -254,3 +254,93 @@ impl Write for TryWrite<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+    use super::*;
+
+    fn configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let certificate: CertificateDer<'static> = made.cert.der().clone();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let server = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key)
+            .unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        (Arc::new(server), Arc::new(client))
+    }
+
+    fn would_block<T>(result: &io::Result<T>) -> bool {
+        matches!(result, Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// The peer reads nothing until the socket is full. What was taken until then gets
+    /// to it without another write: who has nothing more to say only waits to read.
+    #[tokio::test]
+    async fn what_was_taken_is_written_while_waiting_to_read() {
+        let (server, client) = configs();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (full, may_read) = std::sync::mpsc::channel();
+        let peer = std::thread::spawn(move || {
+            let tcp = std::net::TcpStream::connect(address).unwrap();
+            let name = "localhost".try_into().unwrap();
+            let tls = ClientConnection::new(client, name).unwrap();
+            let mut stream = StreamOwned::new(tls, tcp);
+            stream.write_all(b"hello").unwrap();
+            let wanted: usize = may_read.recv().unwrap();
+            let mut heard = vec![0; wanted];
+            stream.read_exact(&mut heard).unwrap();
+            stream.write_all(b"all").unwrap();
+            heard
+        });
+        let (tcp, _) = listener.accept().unwrap();
+        tcp.set_nonblocking(true).unwrap();
+        let tcp = TcpStream::from_std(tcp).unwrap();
+        let mut socket = TlsSocket::new(tcp, server, ReadBuffer::new()).unwrap();
+        let mut room = [0; 100];
+        let read = async |socket: &mut TlsSocket, room: &mut [u8]| loop {
+            match socket.try_read(room) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    socket.ready(Interest::READABLE).await.unwrap();
+                }
+                result => break result.unwrap(),
+            }
+        };
+        assert_eq!(read(&mut socket, &mut room).await, 5);
+
+        let mut sent = Vec::new();
+        loop {
+            let bytes: Vec<u8> = (0..1000u32)
+                .map(|n| (n + sent.len() as u32) as u8)
+                .collect();
+            let taken = socket.try_write(&bytes);
+            if would_block(&taken) {
+                break;
+            }
+            sent.extend_from_slice(&bytes[..taken.unwrap()]);
+        }
+        assert!(socket.tls.wants_write(), "nothing is left to write");
+        full.send(sent.len()).unwrap();
+        let heard = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+            assert_eq!(read(&mut socket, &mut room).await, 3);
+        });
+        heard.await.expect("the peer has heard all");
+        assert!(peer.join().unwrap() == sent);
+    }
+}
