@@ -261,8 +261,11 @@ mod tests {
 
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+    use tokio::time::timeout;
 
     use super::*;
+
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
     fn configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -289,46 +292,59 @@ mod tests {
         matches!(result, Err(e) if e.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// The peer reads nothing until the socket is full. What was taken until then gets
-    /// to it without another write: who has nothing more to say only waits to read.
-    #[tokio::test]
-    async fn what_was_taken_is_written_while_waiting_to_read() {
+    type Peer = StreamOwned<ClientConnection, std::net::TcpStream>;
+
+    /// A connection to `peer`, which runs on a thread of its own and has said hello.
+    async fn connected<T: Send + 'static>(
+        peer: impl FnOnce(Peer) -> T + Send + 'static,
+    ) -> (TlsSocket, std::thread::JoinHandle<T>) {
         let (server, client) = configs();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (full, may_read) = std::sync::mpsc::channel();
         let peer = std::thread::spawn(move || {
             let tcp = std::net::TcpStream::connect(address).unwrap();
             let name = "localhost".try_into().unwrap();
             let tls = ClientConnection::new(client, name).unwrap();
             let mut stream = StreamOwned::new(tls, tcp);
             stream.write_all(b"hello").unwrap();
-            let wanted: usize = may_read.recv().unwrap();
-            let mut heard = vec![0; wanted];
-            stream.read_exact(&mut heard).unwrap();
-            stream.write_all(b"all").unwrap();
-            heard
+            peer(stream)
         });
         let (tcp, _) = listener.accept().unwrap();
         tcp.set_nonblocking(true).unwrap();
         let tcp = TcpStream::from_std(tcp).unwrap();
         let mut socket = TlsSocket::new(tcp, server, ReadBuffer::new()).unwrap();
-        let mut room = [0; 100];
-        let read = async |socket: &mut TlsSocket, room: &mut [u8]| loop {
-            match socket.try_read(room) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    socket.ready(Interest::READABLE).await.unwrap();
-                }
-                result => break result.unwrap(),
-            }
-        };
-        assert_eq!(read(&mut socket, &mut room).await, 5);
+        let mut hello = [0; 5];
+        assert_eq!(read(&mut socket, &mut hello).await, 5);
+        assert_eq!(&hello, b"hello");
+        (socket, peer)
+    }
 
+    async fn read(socket: &mut TlsSocket, room: &mut [u8]) -> usize {
+        loop {
+            let result = socket.try_read(room);
+            if !would_block(&result) {
+                return result.unwrap();
+            }
+            socket.ready(Interest::READABLE).await.unwrap();
+        }
+    }
+
+    /// The peer reads nothing until the socket is full. What was taken until then gets
+    /// to it without another write: who has nothing more to say only waits to read.
+    #[tokio::test]
+    async fn what_was_taken_is_written_while_waiting_to_read() {
+        let (full, may_read) = std::sync::mpsc::channel();
+        let (mut socket, peer) = connected(move |mut stream| {
+            let wanted: usize = may_read.recv().unwrap();
+            let mut heard = vec![0; wanted];
+            stream.read_exact(&mut heard).unwrap();
+            stream.write_all(b"all").unwrap();
+            heard
+        })
+        .await;
         let mut sent = Vec::new();
         loop {
-            let bytes: Vec<u8> = (0..1000u32)
-                .map(|n| (n + sent.len() as u32) as u8)
-                .collect();
+            let bytes: Vec<u8> = (0..1000).map(|n| (n + sent.len()) as u8).collect();
             let taken = socket.try_write(&bytes);
             if would_block(&taken) {
                 break;
@@ -337,10 +353,39 @@ mod tests {
         }
         assert!(socket.tls.wants_write(), "nothing is left to write");
         full.send(sent.len()).unwrap();
-        let heard = tokio::time::timeout(std::time::Duration::from_secs(20), async {
-            assert_eq!(read(&mut socket, &mut room).await, 3);
-        });
-        heard.await.expect("the peer has heard all");
+        let mut all = [0; 3];
+        let heard = timeout(PATIENCE, read(&mut socket, &mut all));
+        assert_eq!(heard.await.expect("the peer has heard all"), 3);
         assert!(peer.join().unwrap() == sent);
+    }
+
+    /// However little room there is: nobody wakes who waits for a socket while what
+    /// it waits for is here.
+    #[tokio::test]
+    async fn nothing_stays_behind_when_it_would_block() {
+        const COUNT: usize = 40_000;
+        let (sent, all_sent) = std::sync::mpsc::channel();
+        let (mut socket, peer) = connected(move |mut stream| {
+            let bytes: Vec<u8> = (0..COUNT).map(|n| n as u8).collect();
+            stream.write_all(&bytes).unwrap();
+            sent.send(()).unwrap();
+            // Open until the other side has closed.
+            assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+            bytes
+        })
+        .await;
+        all_sent.recv().unwrap();
+        let (mut got, mut room) = (Vec::new(), [0; 100]);
+        let first = timeout(PATIENCE, read(&mut socket, &mut room));
+        let first = first.await.expect("something comes");
+        got.extend_from_slice(&room[..first]);
+        // All of it is here, so nothing blocks before the end.
+        while got.len() < COUNT {
+            let n = socket.try_read(&mut room).unwrap();
+            got.extend_from_slice(&room[..n]);
+        }
+        assert!(would_block(&socket.try_read(&mut room)));
+        drop(socket);
+        assert!(peer.join().unwrap() == got);
     }
 }
