@@ -37,9 +37,10 @@ pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder("location")
             .nick("Location")
             .blurb(
-                "rtmp://HOST:PORT/APPLICATION/KEY as a shorthand for host, port, application \
-                 and stream-key; what is left out is any. USER:PASSWORD@HOST sets username and \
-                 password. Reads back without key and password",
+                "rtmp[s]://HOST:PORT/APPLICATION/KEY as a shorthand for host, port, application \
+                 and stream-key; what is left out is any. rtmps needs certificate-file and \
+                 private-key-file, and its default port is 443. USER:PASSWORD@HOST sets username \
+                 and password. Reads back without key and password",
             )
             .mutable_ready()
             .build(),
@@ -139,6 +140,32 @@ pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
             )
             .mutable_ready()
             .build(),
+        glib::ParamSpecString::builder("certificate-file")
+            .nick("Certificate file")
+            .blurb(
+                "PEM file with the server's certificate, and those between it and its authority \
+                 behind it. Set together with private-key-file, every connection is TLS (RTMPS), \
+                 1.2 or 1.3; NULL = none is. Read again when it changes",
+            )
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("private-key-file")
+            .nick("Private key file")
+            .blurb(
+                "PEM file with the certificate's private key, not encrypted; may be the same \
+                 file. Read again when it changes",
+            )
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("proxy-protocol", ProxyProtocol::default())
+            .nick("PROXY protocol")
+            .blurb(
+                "Whether a load balancer (HAProxy's send-proxy or send-proxy-v2, AWS NLB) says \
+                 first whose connection it is. Whoever can reach the port can say anything there: \
+                 let the balancer alone reach it",
+            )
+            .mutable_ready()
+            .build(),
         glib::ParamSpecUInt::builder("max-connections")
             .nick("Maximum connections")
             .blurb(
@@ -204,7 +231,7 @@ impl Settings {
                 self.location_error = None;
                 match string() {
                     Some(location) => {
-                        let schemes = ["rtmp", "rtmpserver"];
+                        let schemes = ["rtmp", "rtmps", "rtmpserver", "rtmpsserver"];
                         if let Err(error) = self.set_location(&location, &schemes) {
                             self.location_error = Some(error.message().to_owned());
                         }
@@ -225,6 +252,9 @@ impl Settings {
             "latency" => self.latency = number(),
             "timestamp-mode" => self.timestamp_mode = value.get().expect("enum property"),
             "compat" => self.compat = value.get().expect("enum property"),
+            "certificate-file" => self.certificate_file = string(),
+            "private-key-file" => self.private_key_file = string(),
+            "proxy-protocol" => self.proxy_protocol = value.get().expect("enum property"),
             "max-connections" => self.max_connections = number(),
             "max-message-size" => self.max_message_size = number(),
             "max-queue-bytes" => self.max_queue_bytes = number(),
@@ -248,6 +278,9 @@ impl Settings {
             "latency" => self.latency.to_value(),
             "timestamp-mode" => self.timestamp_mode.to_value(),
             "compat" => self.compat.to_value(),
+            "certificate-file" => self.certificate_file.to_value(),
+            "private-key-file" => self.private_key_file.to_value(),
+            "proxy-protocol" => self.proxy_protocol.to_value(),
             "max-connections" => self.max_connections.to_value(),
             "max-message-size" => self.max_message_size.to_value(),
             "max-queue-bytes" => self.max_queue_bytes.to_value(),

@@ -84,10 +84,11 @@ pub(super) fn has_handler(element: &Rtmp2ServerSrc, signal: &str) -> bool {
 /// decide. `username` is who logged in, if anybody did.
 pub(super) fn connecting(
     peer: SocketAddr,
+    tls: bool,
     request: &PublishRequest,
     username: Option<&str>,
 ) -> gst::Structure {
-    caller(peer, request.public_app(), &request.connect)
+    caller(peer, tls, request.public_app(), &request.connect)
         .field("application", &request.app)
         .field("stream-key", &request.stream_key)
         .field("query", &request.query)
@@ -96,12 +97,17 @@ pub(super) fn connecting(
         .build()
 }
 
-fn caller(peer: SocketAddr, application: &str, connect: &Connect) -> gst::structure::Builder {
+fn caller(
+    peer: SocketAddr,
+    tls: bool,
+    application: &str,
+    connect: &Connect,
+) -> gst::structure::Builder {
     gst::Structure::builder("application/x-rtmp2server-caller")
         .field("address", peer.to_string())
         .field("application", clip(application))
         .field("flash-ver", clip(&connect.flash_ver))
-        .field("tls", false)
+        .field("tls", tls)
 }
 
 /// The same of someone who publishes or did. Without the key.
@@ -110,7 +116,7 @@ pub(super) fn publisher(publisher: &Publisher) -> gst::Structure {
         .field("address", publisher.peer.to_string())
         .field("application", &publisher.application)
         .field("flash-ver", &publisher.flash_ver)
-        .field("tls", false)
+        .field("tls", publisher.tls)
         .build()
 }
 
@@ -118,23 +124,25 @@ pub(super) fn publisher(publisher: &Publisher) -> gst::Structure {
 /// is how many there were since the last one that was told of.
 pub(super) fn rejected(
     peer: SocketAddr,
+    tls: bool,
     request: &PublishRequest,
     why: &Rejection,
     unreported: u64,
 ) -> (gst::Structure, gst::Structure) {
-    let caller = caller(peer, request.public_app(), &request.connect);
+    let caller = caller(peer, tls, request.public_app(), &request.connect);
     turned_away(caller, &why.to_string(), why.code(), unreported)
 }
 
 /// The same of a failed login.
 pub(super) fn login_failed(
     peer: SocketAddr,
+    tls: bool,
     connect: &Connect,
     why: LoginFailure,
     unreported: u64,
 ) -> (gst::Structure, gst::Structure) {
     let reason = format!("login failed: {why}");
-    let caller = caller(peer, connect.public_app(), connect);
+    let caller = caller(peer, tls, connect.public_app(), connect);
     turned_away(caller, &reason, why.code(), unreported)
 }
 

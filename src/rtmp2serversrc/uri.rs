@@ -8,7 +8,10 @@ use super::settings::{DEFAULT_HOST, DEFAULT_PORT, Settings};
 
 /// What the element answers to in `playbin3 uri=…`. `rtmp://` is rtmp2src's: it
 /// connects to somebody else's server.
-pub(super) const PROTOCOLS: &[&str] = &["rtmpserver"];
+pub(super) const PROTOCOLS: &[&str] = &["rtmpserver", "rtmpsserver"];
+
+/// Where clients look for rtmps:// without a port.
+const DEFAULT_TLS_PORT: u32 = 443;
 
 impl Settings {
     /// Takes over `SCHEME://[USER:PASSWORD@]HOST[:PORT][/APPLICATION[/KEY]]`, with any of
@@ -26,7 +29,9 @@ impl Settings {
             return Err(glib::Error::new(gst::URIError::UnsupportedProtocol, &text));
         }
         let host = uri.host().filter(|host| !host.is_empty());
+        let wants_tls = matches!(uri.scheme().as_str(), "rtmps" | "rtmpsserver");
         let port = match uri.port() {
+            -1 if wants_tls => DEFAULT_TLS_PORT,
             -1 => DEFAULT_PORT,
             port => port as u32,
         };
@@ -49,6 +54,7 @@ impl Settings {
             self.username = Some(user.into());
             self.password = uri.password().map(Into::into);
         }
+        self.location_wants_tls = wants_tls;
         self.location = Some(location.to_owned());
         Ok(())
     }
@@ -65,7 +71,16 @@ impl Settings {
             self.port = default.port;
             self.application = None;
             self.stream_key = None;
+            self.location_wants_tls = false;
         }
+    }
+
+    /// The location as a URI that this element answers to, however it was set.
+    pub fn uri(&self) -> Option<String> {
+        let scheme = PROTOCOLS[usize::from(self.location_wants_tls)];
+        let location = self.location.as_ref()?;
+        let (_, rest) = location.split_once("://")?;
+        Some(format!("{scheme}://{rest}"))
     }
 
     /// The location for people to read: without key and password.
@@ -103,7 +118,7 @@ mod tests {
     ) -> Result<(String, u16, Option<String>, Option<String>), glib::Error> {
         gst::init().unwrap();
         let mut settings = Settings::default();
-        settings.set_location(location, &["rtmp", "rtmpserver"])?;
+        settings.set_location(location, &["rtmp", "rtmps", "rtmpserver"])?;
         let Settings {
             host,
             port,
@@ -121,6 +136,8 @@ mod tests {
             ("rtmpserver://", ("0.0.0.0", 1935, None, None)),
             ("rtmp://127.0.0.1", ("127.0.0.1", 1935, None, None)),
             ("rtmp://localhost:1936/", ("localhost", 1936, None, None)),
+            ("rtmps://localhost", ("localhost", 443, None, None)),
+            ("rtmps://localhost:1936", ("localhost", 1936, None, None)),
             ("rtmp://0.0.0.0:0/live", ("0.0.0.0", 0, some("live"), None)),
             (
                 "rtmp://[::]:1935/live/key",
@@ -174,5 +191,24 @@ mod tests {
             let error = parsed(location).unwrap_err();
             assert!(!error.to_string().contains("live"), "{error}");
         }
+    }
+    #[test]
+    fn the_uri_says_whether_it_is_tls() {
+        gst::init().unwrap();
+        let mut settings = Settings::default();
+        for (location, uri) in [
+            ("rtmps://h:1/live/key", "rtmpsserver://h:1/live/key"),
+            ("rtmpsserver://h:1", "rtmpsserver://h:1"),
+            ("rtmp://h:1/live", "rtmpserver://h:1/live"),
+            ("rtmpserver://h:1", "rtmpserver://h:1"),
+        ] {
+            let schemes = ["rtmp", "rtmps", "rtmpserver", "rtmpsserver"];
+            settings.set_location(location, &schemes).unwrap();
+            assert_eq!(settings.uri().as_deref(), Some(uri));
+            assert_eq!(settings.tls().is_err(), uri.starts_with("rtmpss"));
+        }
+        settings.forget_location();
+        assert_eq!(settings.uri(), None);
+        assert_eq!(settings.tls(), Ok(None));
     }
 }

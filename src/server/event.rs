@@ -4,7 +4,9 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+use super::proxy::ProxyError;
 use super::publication::{EndReason, Publisher};
+use super::tls::{CertificateNews, TlsError};
 use crate::rtmp::{self, Connect, PublishRequest};
 
 /// Hears of everything that happens on a listener. Called on the server's
@@ -13,6 +15,9 @@ pub trait Observer: Send + Sync + 'static {
     fn connection(&self, peer: SocketAddr, event: ConnectionEvent<'_>);
     /// Accepting failed (out of descriptors, say); the listener tries again.
     fn accept_failed(&self, error: &io::Error);
+    /// Called wherever it may block: when the listener is bound, and on threads
+    /// of its own.
+    fn certificate(&self, news: &CertificateNews);
 }
 
 /// What happened on one connection. None of it holds a stream key.
@@ -109,7 +114,11 @@ pub enum CloseReason {
     #[error("the peer closed it")]
     Finished,
     #[error("the socket failed: {0}")]
-    Socket(#[from] io::Error),
+    Socket(io::Error),
+    #[error("{0}")]
+    Tls(TlsError),
+    #[error("{0}")]
+    Proxy(ProxyError),
     #[error("{0}")]
     Protocol(#[from] rtmp::Error),
     #[error("nothing was published within {0} s")]
@@ -136,4 +145,14 @@ pub enum CloseReason {
     ListenerClosed,
     #[error("a defect in this server; please report it")]
     Panicked,
+}
+
+impl From<io::Error> for CloseReason {
+    /// A socket with TLS fails with what it is that failed.
+    fn from(error: io::Error) -> Self {
+        match error.downcast() {
+            Ok(error) => Self::Tls(error),
+            Err(error) => Self::Socket(error),
+        }
+    }
 }

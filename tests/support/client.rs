@@ -3,9 +3,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rml_rtmp::chunk_io::ChunkDeserializer;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::flv::{Kind, Tag};
 
@@ -23,8 +25,48 @@ pub struct Status {
     pub text: String,
 }
 
+/// With or without TLS.
+pub enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(tcp) => tcp,
+            Stream::Tls(tls) => &tls.sock,
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Stream::Plain(tcp) => tcp.read(room),
+            Stream::Tls(tls) => tls.read(room),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Stream::Plain(tcp) => tcp.write(bytes),
+            Stream::Tls(tls) => tls.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Stream::Plain(tcp) => tcp.flush(),
+            Stream::Tls(tls) => tls.flush(),
+        }
+    }
+}
+
 pub struct Client {
-    stream: TcpStream,
+    stream: Stream,
     reader: ChunkDeserializer,
     /// Given out by the server.
     stream_id: u32,
@@ -33,10 +75,8 @@ pub struct Client {
 impl Client {
     /// Connects to an application and asks for a stream, with which nothing happens yet.
     pub fn connect(server: SocketAddr, application: &str) -> Result<Client, String> {
-        match Client::try_connect(server, application)? {
-            Ok(client) => Ok(client),
-            Err(status) => Err(format!("not let in: {status:?}")),
-        }
+        let stream = Stream::Plain(tcp(server)?);
+        Client::over(stream, server, application)
     }
 
     /// The same, or what the server has against it.
@@ -44,10 +84,34 @@ impl Client {
         server: SocketAddr,
         application: &str,
     ) -> Result<Result<Client, Status>, String> {
-        let stream = TcpStream::connect_timeout(&server, DEADLINE).map_err(told)?;
-        stream.set_nodelay(true).map_err(told)?;
-        stream.set_read_timeout(Some(DEADLINE)).map_err(told)?;
-        stream.set_write_timeout(Some(DEADLINE)).map_err(told)?;
+        Client::try_over(Stream::Plain(tcp(server)?), server, application)
+    }
+
+    /// The same with TLS, to a server that must prove to be `localhost`.
+    pub fn connect_tls(
+        server: SocketAddr,
+        application: &str,
+        config: Arc<ClientConfig>,
+    ) -> Result<Client, String> {
+        let name = "localhost".try_into().expect("a name");
+        let tls = ClientConnection::new(config, name).map_err(told)?;
+        let stream = StreamOwned::new(tls, tcp(server)?);
+        Client::over(Stream::Tls(Box::new(stream)), server, application)
+    }
+
+    /// The same over a connection that is there.
+    pub fn over(stream: Stream, server: SocketAddr, application: &str) -> Result<Client, String> {
+        match Client::try_over(stream, server, application)? {
+            Ok(client) => Ok(client),
+            Err(status) => Err(format!("not let in: {status:?}")),
+        }
+    }
+
+    fn try_over(
+        stream: Stream,
+        server: SocketAddr,
+        application: &str,
+    ) -> Result<Result<Client, Status>, String> {
         let mut client = Client {
             stream,
             reader: ChunkDeserializer::new(),
@@ -77,6 +141,10 @@ impl Client {
         let mut client = Client::connect(server, "live")?;
         client.must_publish("test")?;
         Ok(client)
+    }
+
+    pub fn stream(&self) -> &Stream {
+        &self.stream
     }
 
     pub fn create_stream(&mut self) -> Result<(), String> {
@@ -141,7 +209,11 @@ impl Client {
 
     /// Says that nothing follows (FIN), and waits until the server has closed as well.
     pub fn close(mut self) -> Result<(), String> {
-        self.stream.shutdown(Shutdown::Write).map_err(told)?;
+        if let Stream::Tls(tls) = &mut self.stream {
+            tls.conn.send_close_notify();
+            tls.flush().map_err(told)?;
+        }
+        self.stream.tcp().shutdown(Shutdown::Write).map_err(told)?;
         let mut void = [0; 4096];
         loop {
             match self.stream.read(&mut void) {
@@ -155,7 +227,7 @@ impl Client {
 
     /// Ends the connection with a reset, as a machine does that was restarted.
     pub fn reset(self) -> Result<(), String> {
-        let socket = socket2::SockRef::from(&self.stream);
+        let socket = socket2::SockRef::from(self.stream.tcp());
         socket.set_linger(Some(Duration::ZERO)).map_err(told)
     }
 
@@ -218,6 +290,14 @@ impl Client {
         self.stream.read_exact(&mut answer).map_err(told)?;
         self.write(&answer[1..1537])
     }
+}
+
+fn tcp(server: SocketAddr) -> Result<TcpStream, String> {
+    let stream = TcpStream::connect_timeout(&server, DEADLINE).map_err(told)?;
+    stream.set_nodelay(true).map_err(told)?;
+    stream.set_read_timeout(Some(DEADLINE)).map_err(told)?;
+    stream.set_write_timeout(Some(DEADLINE)).map_err(told)?;
+    Ok(stream)
 }
 
 /// A message in chunks: the first with the full header, the others with none.

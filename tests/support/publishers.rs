@@ -82,9 +82,11 @@ pub fn tee_of(
     port: u16,
     directory: &Path,
 ) -> Result<Publisher, String> {
-    let url = format!("rtmp://127.0.0.1:{port}/live/test");
-    let mut command = ffmpeg(program);
-    tee_to(&mut command, input_and_codecs, &url, directory)
+    tee_to(ffmpeg(program), input_and_codecs, &url(port), directory)
+}
+
+fn url(port: u16) -> String {
+    format!("rtmp://127.0.0.1:{port}/live/test")
 }
 
 /// Video and sound in real time for so many seconds, to any URL, from a command that may run in another place.
@@ -100,7 +102,7 @@ pub fn live_to(
     );
     command.args(words("-hide_banner -nostdin -v warning -y"));
     let arguments = words(&arguments).map(String::from).collect();
-    tee_to(&mut command, arguments, url, directory)
+    tee_to(command, arguments, url, directory)
 }
 
 /// Writes an FLV file of so many seconds, as [`copy_to`] sends it.
@@ -137,8 +139,9 @@ pub fn copy_to(mut command: Command, file: &Path, url: &str) -> Result<Publisher
     })
 }
 
-fn tee_to(
-    command: &mut Command,
+/// [`ffmpeg_tee`] to any URL, from a command that may run in another place.
+pub fn tee_to(
+    mut command: Command,
     input_and_codecs: Vec<String>,
     url: &str,
     directory: &Path,
@@ -162,7 +165,7 @@ pub fn ffmpeg_to(url: &str, directory: &Path) -> Result<Publisher, String> {
         "-f lavfi -i testsrc=size=160x120:rate=30 -f lavfi -i sine=frequency=440 -t 1 {X264} -c:a aac -map 0 -map 1"
     );
     let arguments = words(&arguments).map(String::from).collect();
-    tee_to(&mut ffmpeg(FFMPEG.as_ref()), arguments, url, directory)
+    tee_to(ffmpeg(FFMPEG.as_ref()), arguments, url, directory)
 }
 
 const X264: &str = "-c:v libx264 -preset ultrafast -g 30 -threads 1";
@@ -188,6 +191,10 @@ pub enum Ffmpeg {
 
 impl Ffmpeg {
     pub fn publish(&self, port: u16, directory: &Path) -> Result<Publisher, String> {
+        self.publish_to(&url(port), directory)
+    }
+
+    pub fn publish_to(&self, url: &str, directory: &Path) -> Result<Publisher, String> {
         let arguments = match self {
             Ffmpeg::LiveVideo => format!("-re -f lavfi -i testsrc=size=160x120:rate=30 -t 1 {X264} -map 0"),
             Ffmpeg::AudioAndVideo => format!(
@@ -202,14 +209,14 @@ impl Ffmpeg {
                 // The name of the file may hold a space, so it goes in on its own.
                 let mut arguments = vec!["-i".to_string(), file.display().to_string()];
                 arguments.extend(words("-c copy -map 0").map(String::from));
-                return ffmpeg_tee(arguments, port, directory);
+                return tee_to(ffmpeg(FFMPEG.as_ref()), arguments, url, directory);
             }
             Ffmpeg::Repeat(file, times) => {
                 let again = (times - 1).to_string();
                 let file = file.display().to_string();
                 let mut arguments = vec!["-stream_loop".to_string(), again, "-i".to_string(), file];
                 arguments.extend(words("-c copy -map 0").map(String::from));
-                return ffmpeg_tee(arguments, port, directory);
+                return tee_to(ffmpeg(FFMPEG.as_ref()), arguments, url, directory);
             }
             Ffmpeg::LateStart => format!(
                 "-f lavfi -i {NOISE} -f lavfi -i sine=frequency=440 -t 0.4 {X264} -qp 0 -c:a aac \
@@ -220,11 +227,8 @@ impl Ffmpeg {
                  -map 0 -map 1"
             ),
         };
-        ffmpeg_tee(
-            words(&arguments).map(String::from).collect(),
-            port,
-            directory,
-        )
+        let arguments = words(&arguments).map(String::from).collect();
+        tee_to(ffmpeg(FFMPEG.as_ref()), arguments, url, directory)
     }
 }
 
@@ -255,11 +259,19 @@ pub enum GstSink {
 
 impl GstSink {
     pub fn publish(self, port: u16, directory: &Path) -> Result<Publisher, String> {
-        let url = format!("rtmp://127.0.0.1:{port}/live/test");
-        self.publish_with("", &url, None, directory)
+        self.publish_to(&url(port), directory)
     }
 
-    /// The same with more properties of the sink, to any location, and with a library that is preloaded.
+    pub fn publish_to(self, url: &str, directory: &Path) -> Result<Publisher, String> {
+        // Only rtmps:// looks at the flags: whose certificate it is does not matter here.
+        let properties = match self {
+            GstSink::Rtmp2Sink { .. } => "tls-validation-flags=0",
+            GstSink::RtmpSink => "",
+        };
+        self.publish_with(properties, url, None, directory)
+    }
+
+    /// The same with other properties of the sink, and with a library that is preloaded.
     pub fn publish_with(
         self,
         properties: &str,

@@ -10,6 +10,7 @@ struct Deaf;
 impl Observer for Deaf {
     fn connection(&self, _: SocketAddr, _: ConnectionEvent<'_>) {}
     fn accept_failed(&self, _: &std::io::Error) {}
+    fn certificate(&self, _: &crate::server::CertificateNews) {}
 }
 
 fn credentials(username: &str, password: &str) -> Credentials {

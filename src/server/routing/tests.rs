@@ -8,6 +8,7 @@ struct Deaf;
 impl Observer for Deaf {
     fn connection(&self, _: SocketAddr, _: ConnectionEvent<'_>) {}
     fn accept_failed(&self, _: &std::io::Error) {}
+    fn certificate(&self, _: &crate::server::CertificateNews) {}
 }
 
 fn route_with(
@@ -75,7 +76,7 @@ fn now<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn begin(claim: Claim, port: u16, request: &PublishRequest) -> Publication {
-    now(Publication::begin(claim, peer(port), request)).unwrap()
+    now(Publication::begin(claim, peer(port), false, request)).unwrap()
 }
 
 /// What is in a queue: `+` and `-` with the publisher's port, `.` if it was the last.
