@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
+#[cfg(feature = "tls")]
 use support::certificates::Identity;
 use support::client::{Client, Stream, tags};
 use support::flv::{self, Rules, Tag};
