@@ -191,7 +191,10 @@ fn records_come_byte_by_byte() {
 fn applications_are_told_that_it_is_tls() {
     let directory = tempfile::tempdir().unwrap();
     let identity = Identity::write_to(directory.path());
-    let properties = format!("loop=true {}", identity.properties());
+    let properties = format!(
+        "loop=true publisher-policy=reject {}",
+        identity.properties()
+    );
     let recording = Recording::prepare(directory.path(), &properties, "").unwrap();
     let (sender, callers) = std::sync::mpsc::channel();
     for signal in [
