@@ -5,7 +5,7 @@ set -eu
 # Building: a linker, pkg-config and the GStreamer headers.
 # Tests and demo: gst-launch-1.0; videotestsrc and audiotestsrc (base), flvmux and aacparse (good),
 # rtmp2sink, rtmpsink and voaacenc (bad), x264enc (ugly), decoders (libav); ffmpeg with ffprobe;
-# pip, with which install-encoders.sh gets newer ones.
+# GObject introspection for applications in Python; pip, with which install-encoders.sh gets newer ones.
 packages="
     gcc
     libc6-dev
@@ -18,6 +18,8 @@ packages="
     gstreamer1.0-plugins-ugly
     gstreamer1.0-libav
     ffmpeg
+    python3-gi
+    gir1.2-gstreamer-1.0
     python3-pip
 "
 

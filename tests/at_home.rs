@@ -106,6 +106,8 @@ fn in_playbin3() {
         };
         let player = gst::ElementFactory::make("playbin3")
             .property("uri", URI)
+            // Without a volume of its own, which GStreamer 1.22 never frees.
+            .property_from_str("flags", "video+audio")
             .property("video-sink", sink("video"))
             .property("audio-sink", sink("audio"))
             .build()
