@@ -33,6 +33,15 @@ pub struct Client {
 impl Client {
     /// Connects to an application and asks for a stream, with which nothing happens yet.
     pub fn connect(server: SocketAddr, application: &str) -> Result<Client, String> {
+        Client::connect_with(server, application, None)
+    }
+
+    /// The same with the `capsEx` of Enhanced RTMP.
+    pub fn connect_with(
+        server: SocketAddr,
+        application: &str,
+        caps_ex: Option<f64>,
+    ) -> Result<Client, String> {
         let stream = TcpStream::connect_timeout(&server, DEADLINE).map_err(told)?;
         stream.set_nodelay(true).map_err(told)?;
         stream.set_read_timeout(Some(DEADLINE)).map_err(told)?;
@@ -50,6 +59,10 @@ impl Client {
         for (name, value) in [("app", application), ("tcUrl", &url)] {
             object.extend(&string(name)[1..]);
             object.extend(string(value));
+        }
+        if let Some(caps_ex) = caps_ex {
+            object.extend(&string("capsEx")[1..]);
+            object.extend(number(caps_ex));
         }
         object.extend([0, 0, 9]);
         client.command(0, &[string("connect"), number(1.0), object])?;
@@ -91,12 +104,19 @@ impl Client {
 
     /// Waits for the next `onStatus`.
     pub fn status(&mut self) -> Result<Status, String> {
+        self.status_with("").map(|(status, _)| status)
+    }
+
+    /// The same, and a further property of it.
+    pub fn status_with(&mut self, name: &str) -> Result<(Status, Option<String>), String> {
         let body = self.wait_for("onStatus")?;
+        let further = property(&body, name);
         let property = |name| property(&body, name).ok_or(format!("no {name} in {body:?}"));
-        Ok(Status {
+        let status = Status {
             code: property("code")?,
             text: property("description")?,
-        })
+        };
+        Ok((status, further))
     }
 
     pub fn send(&mut self, tag: &Tag) -> Result<(), String> {
