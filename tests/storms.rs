@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -30,7 +31,8 @@ impl Watchdog {
             while let Ok(doing) = doings.recv() {
                 let Some(what) = doing else { continue };
                 if doings.recv_timeout(HANG) == Err(mpsc::RecvTimeoutError::Timeout) {
-                    eprintln!("hangs for {HANG:?}: {what}");
+                    // Not eprintln: what a test prints is kept, and goes with the process.
+                    let _ = writeln!(std::io::stderr(), "hangs for {HANG:?}: {what}");
                     std::process::abort();
                 }
             }

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -128,7 +129,8 @@ fn every_property_at_any_time() {
         let in_time = wait_until(DEADLINE, enough);
         done.store(true, Ordering::Relaxed);
         if wait.recv_timeout(2 * HANG).is_err() {
-            eprintln!("a change of state hangs");
+            // Not eprintln: what a test prints is kept, and goes with the process.
+            let _ = writeln!(std::io::stderr(), "a change of state hangs");
             std::process::abort();
         }
         assert!(in_time, "{touched:?} properties, {rounds:?} rounds");
