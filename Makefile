@@ -39,7 +39,7 @@ test-core: deps
 	$(CARGO) test --no-default-features $(TEST_FLAGS)
 
 test-all: deps encoders
-	G_DEBUG=fatal-criticals $(CARGO) test $(TEST_FLAGS)
+	scripts/traced.sh $(CARGO) test $(TEST_FLAGS)
 
 test-newest: deps encoders ## run the tests on the newest GStreamer: Debian sid in a folder (needs root and 2 GB)
 	scripts/test-newest.sh

@@ -258,7 +258,14 @@ impl ElementImpl for Rtmp2ServerSrc {
     /// The base class answers an EOS event by flushing `create` and never calling
     /// it again: what is queued would be lost. So the event only closes the
     /// queue; EOS follows when it is empty, at once if it is.
+    ///
+    /// A seek it would only refuse from downstream: of one for the element itself it
+    /// flushes the pipeline first, and what goes on has no segment.
     fn send_event(&self, event: gst::Event) -> bool {
+        if event.type_() == gst::EventType::Seek {
+            gst::debug!(CAT, imp = self, "a seek is refused: this is a live stream");
+            return false;
+        }
         if event.type_() == gst::EventType::Eos {
             let route = lock(&self.running).as_mut().map(|running| {
                 running.draining = true;

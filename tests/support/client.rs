@@ -84,7 +84,7 @@ impl Client {
         server: SocketAddr,
         application: &str,
     ) -> Result<Result<Client, Status>, String> {
-        Client::try_over(Stream::Plain(tcp(server)?), server, application)
+        Client::try_over(Stream::Plain(tcp(server)?), server, application, None)
     }
 
     /// The same with TLS, to a server that must prove to be `localhost`.
@@ -101,16 +101,28 @@ impl Client {
 
     /// The same over a connection that is there.
     pub fn over(stream: Stream, server: SocketAddr, application: &str) -> Result<Client, String> {
-        match Client::try_over(stream, server, application)? {
+        match Client::try_over(stream, server, application, None)? {
             Ok(client) => Ok(client),
             Err(status) => Err(format!("not let in: {status:?}")),
         }
+    }
+
+    /// [`connect`](Client::connect) with the `capsEx` of Enhanced RTMP.
+    pub fn connect_with(
+        server: SocketAddr,
+        application: &str,
+        caps_ex: f64,
+    ) -> Result<Client, String> {
+        let stream = Stream::Plain(tcp(server)?);
+        Client::try_over(stream, server, application, Some(caps_ex))?
+            .map_err(|status| format!("not let in: {status:?}"))
     }
 
     fn try_over(
         stream: Stream,
         server: SocketAddr,
         application: &str,
+        caps_ex: Option<f64>,
     ) -> Result<Result<Client, Status>, String> {
         let mut client = Client {
             stream,
@@ -125,6 +137,10 @@ impl Client {
         for (name, value) in [("app", application), ("tcUrl", &url)] {
             object.extend(&string(name)[1..]);
             object.extend(string(value));
+        }
+        if let Some(caps_ex) = caps_ex {
+            object.extend(&string("capsEx")[1..]);
+            object.extend(number(caps_ex));
         }
         object.extend([0, 0, 9]);
         client.command(0, &[string("connect"), number(1.0), object])?;
@@ -174,6 +190,12 @@ impl Client {
     /// Waits for the next `onStatus`.
     pub fn status(&mut self) -> Result<Status, String> {
         status_in(&self.wait_for("onStatus")?)
+    }
+
+    /// The same, and a further property of it.
+    pub fn status_with(&mut self, name: &str) -> Result<(Status, Option<String>), String> {
+        let body = self.wait_for("onStatus")?;
+        Ok((status_in(&body)?, property(&body, name)))
     }
 
     pub fn send(&mut self, tag: &Tag) -> Result<(), String> {

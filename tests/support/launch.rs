@@ -14,16 +14,21 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// gst-launch-1.0 in `directory` with the plugin of this build, and a plugin registry of its own.
 pub fn gst_launch(directory: &Path) -> Command {
+    let mut command = Command::new("gst-launch-1.0");
+    with_plugin(&mut command, directory);
+    command
+}
+
+/// The same for any other program.
+pub fn with_plugin<'a>(command: &'a mut Command, directory: &Path) -> &'a mut Command {
     // The directory that cargo builds in holds many libraries; GStreamer is to look at this one only.
     let plugins = directory.join("plugins");
     fs::create_dir(&plugins).unwrap();
     std::os::unix::fs::symlink(built_plugin(), plugins.join("libgstrtmp2server.so")).unwrap();
-    let mut command = Command::new("gst-launch-1.0");
     command
         .current_dir(directory)
         .env("GST_PLUGIN_PATH", plugins)
-        .env("GST_REGISTRY", directory.join("registry.bin"));
-    command
+        .env("GST_REGISTRY", directory.join("registry.bin"))
 }
 
 /// The plugin that cargo built together with this test.
