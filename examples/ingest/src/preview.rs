@@ -43,14 +43,14 @@ impl Layout {
         if let Some(video) = video
             && video != VIDEO
         {
-            bail!("browsers are shown {VIDEO}, and this is {video}");
+            bail!("it takes {VIDEO}, and this is {video}");
         }
         let audio = match codec("audio-codec") {
             None => None,
             Some(audio) => {
                 let parser = AUDIO.iter().find(|(name, _)| *name == audio);
                 let Some((_, parser)) = parser else {
-                    bail!("browsers are shown AAC or MP3, and this is {audio}");
+                    bail!("it takes AAC or MP3, and this is {audio}");
                 };
                 Some(*parser)
             }

@@ -37,6 +37,10 @@ pub fn router(streams: Arc<Streams>, previews: Option<&Path>) -> Router {
             "/style.css",
             file("text/css; charset=utf-8", include_str!("../web/style.css")),
         )
+        .route(
+            "/icon.svg",
+            file("image/svg+xml", include_str!("../web/icon.svg")),
+        )
         .route("/page.js", file(JAVASCRIPT, include_str!("../web/page.js")))
         .route(
             "/hls.js",

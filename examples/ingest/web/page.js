@@ -3,7 +3,8 @@
 const cards = new Map();
 const list = document.getElementById("streams");
 const summary = document.getElementById("summary");
-const SECONDS = 120;
+// What the graphs show at least; the server has up to 120.
+const MIN_SECONDS = 30;
 
 const events = new EventSource("events");
 events.onmessage = ({ data }) => show(JSON.parse(data));
@@ -75,9 +76,10 @@ class Card {
 
   graph(history) {
     const [width, height, top] = [480, 96, 8];
-    const step = width / SECONDS;
+    const seconds = Math.max(MIN_SECONDS, history.length);
+    const step = width / seconds;
     const peak = Math.max(1, ...history.map((second) => second.bitrate));
-    const first = SECONDS - history.length;
+    const first = seconds - history.length;
     const points = history.map(({ bitrate }, n) => {
       const y = height - (bitrate / peak) * (height - top);
       return `${((first + n + 0.5) * step).toFixed(1)},${y.toFixed(1)}`;
