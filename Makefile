@@ -12,7 +12,7 @@ TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 PLUGIN = $(TARGET_DIR)/release/libgstrtmp2server.so
 
 .DEFAULT_GOAL := help
-.PHONY: help deps encoders build demo test test-core test-all test-newest test-obs lint install
+.PHONY: help deps encoders build demo test test-core test-all test-newest test-obs fire lint install
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -40,6 +40,9 @@ test-all: deps encoders
 
 test-newest: deps encoders ## run the tests on the newest GStreamer: Debian sid in a folder (needs root and 2 GB)
 	scripts/test-newest.sh
+
+fire: deps ## one publisher beside all attacks for MINUTES=10, on an otherwise idle machine
+	RTMP2SERVER_FIRE_SECONDS=$$(($(or $(MINUTES),10) * 60)) $(CARGO) test --release --test under_fire -- --nocapture
 
 test-obs: deps ## publish from a real OBS Studio (installs it: half a gigabyte)
 	scripts/install-obs.sh
