@@ -68,7 +68,8 @@ impl Layout {
              hlssink2 name=hls target-duration=1 playlist-length=6 max-files=12 send-keyframe-requests=false",
         );
         if self.video {
-            description += " demux.video ! queue ! h264parse ! hls.video";
+            // With its configuration in every segment, or only who has the first could play it.
+            description += " demux.video ! queue ! h264parse config-interval=-1 ! hls.video";
         }
         if let Some(parser) = self.audio {
             description += &format!(" demux.audio ! queue ! {parser} ! hls.audio");
