@@ -33,12 +33,12 @@ try {
   page.on("pageerror", (error) => complaints.push(String(error)));
   await page.goto(url);
 
-  const card = (name) => page.locator(`[data-name="${name}"]`);
-  const plays = async (name) => {
-    const video = await card(name).locator("video").elementHandle();
-    await page.waitForFunction((v) => v.videoWidth > 0 && v.currentTime > 0 && !v.paused, video);
+  const card = (name, on = page) => on.locator(`[data-name="${name}"]`);
+  const plays = async (name, on = page) => {
+    const video = await card(name, on).locator("video").elementHandle();
+    await on.waitForFunction((v) => v.videoWidth > 0 && v.currentTime > 0 && !v.paused, video);
     const from = await video.evaluate((v) => v.currentTime);
-    await page.waitForFunction(([v, t]) => v.currentTime > t + 3, [video, from]);
+    await on.waitForFunction(([v, t]) => v.currentTime > t + 3, [video, from]);
     return video.evaluate((v, t) => ({
       from: t,
       to: v.currentTime,
@@ -65,6 +65,11 @@ try {
   await card("stage-left").and(page.locator(".live")).waitFor();
   const videos = {};
   for (const name of ["stage-left", "stage-right"]) videos[name] = await plays(name);
+  // Who comes later sees as much: no segment needs an earlier one.
+  const later = await context.newPage();
+  await later.goto(url);
+  videos.later = await plays("stage-left", later);
+  await later.close();
   await card("terrace").getByText("no preview:").waitFor();
   const summary = await page.locator("#summary").textContent();
   const names = ["stage-left", "stage-right", "terrace"];

@@ -64,7 +64,7 @@ fn shows_what_is_published() {
         "{seen:#}"
     );
     assert_eq!(seen["waiting"], "waiting");
-    for name in ["stage-left", "stage-right"] {
+    for name in ["stage-left", "stage-right", "later"] {
         let video = &seen["videos"][name];
         assert_eq!(
             (&video["width"], &video["height"]),
