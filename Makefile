@@ -24,8 +24,11 @@ deps: ## install the system packages (Debian 12)
 encoders: deps ## get ffmpeg 8 and 9 for the tests
 	-@CARGO="$(CARGO)" scripts/install-encoders.sh
 
-build: deps ## build the plugin
+# GStreamer looks through a plugin path with all that is below it, so the plugin gets a directory of its own.
+build: deps ## build the plugin, and put it where GST_PLUGIN_PATH can point to: target/gstreamer-1.0
 	$(CARGO) build --release --lib
+	@mkdir -p $(TARGET_DIR)/gstreamer-1.0
+	@ln -sf ../release/libgstrtmp2server.so $(TARGET_DIR)/gstreamer-1.0/
 
 demo: deps ## record a real ffmpeg publisher and compare it with what was sent
 	@scripts/demo.sh
