@@ -12,7 +12,7 @@ TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 PLUGIN = $(TARGET_DIR)/release/libgstrtmp2server.so
 
 .DEFAULT_GOAL := help
-.PHONY: help deps encoders build demo test test-core test-all test-newest test-obs fire lint install
+.PHONY: help deps encoders build demo test test-core test-all test-newest test-obs test-ingest test-cinstall test-deb fire lint lint-ingest install deb
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -51,12 +51,33 @@ test-obs: deps ## publish from a real OBS Studio (installs it: half a gigabyte)
 	scripts/install-obs.sh
 	$(CARGO) test --test obs -- --test-threads=1
 
+test-ingest: deps ingest-deps ## test examples/ingest, with its page in Chromium
+	cd examples/ingest && npm ci --ignore-scripts
+	cd examples/ingest && $(CARGO) test $(TEST_FLAGS)
+
+.PHONY: ingest-deps
+ingest-deps:
+	@scripts/install-deps.sh libgstreamer-plugins-base1.0-dev chromium $$(command -v npm >/dev/null || echo nodejs npm)
+
+test-cinstall: deps ## install with cargo-c into a folder, and use it from there
+	scripts/test-cinstall.sh
+
+test-deb: deps ## install the Debian package in a clean Debian, and record there (needs root)
+	scripts/test-deb.sh
+
 lint: deps ## check format and lints
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --no-default-features -- -D warnings
 	$(CARGO) clippy --all-targets --no-default-features --features server -- -D warnings
 	$(CARGO) clippy --all-targets --no-default-features --features element -- -D warnings
 	$(CARGO) clippy --all-targets -- -D warnings
+
+lint-ingest: deps ingest-deps ## the same for examples/ingest
+	cd examples/ingest && $(CARGO) fmt --check && $(CARGO) clippy --all-targets -- -D warnings
+
+deb: deps ## build a Debian package
+	@scripts/install-deps.sh dpkg-dev
+	@scripts/build-deb.sh
 
 install: build ## install the plugin for this user, or below PREFIX
 	install -D -m 644 $(PLUGIN) $(DESTDIR)$(PLUGIN_DIR)/libgstrtmp2server.so
