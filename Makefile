@@ -12,7 +12,7 @@ TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 PLUGIN = $(TARGET_DIR)/release/libgstrtmp2server.so
 
 .DEFAULT_GOAL := help
-.PHONY: help deps encoders build demo test test-core test-all test-newest lint install
+.PHONY: help deps encoders build demo test test-core test-all test-newest scale soak lint install
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -40,6 +40,14 @@ test-all: deps encoders
 
 test-newest: deps encoders ## run the tests on the newest GStreamer: Debian sid in a folder (needs root and 2 GB)
 	scripts/test-newest.sh
+
+scale: deps ## measure what 25 to 200 publishers on one port cost (5 minutes; the machine should do nothing else)
+	$(CARGO) test --release --test scale -- --ignored --nocapture figures
+
+MINUTES ?= 30
+soak: deps ## 20 routes with publishers coming and going for MINUTES, and write docs/soak.md
+	RTMP2SERVER_SOAK_MINUTES=$(MINUTES) RTMP2SERVER_SOAK_REPORT=docs/soak.md \
+		$(CARGO) test --release --test soak -- --nocapture
 
 lint: deps ## check format and lints
 	$(CARGO) fmt --check

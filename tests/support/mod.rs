@@ -9,6 +9,7 @@ pub mod host;
 #[cfg(feature = "element")]
 pub mod launch;
 pub mod link;
+pub mod load;
 pub mod own_process;
 pub mod peer;
 #[cfg(feature = "element")]
@@ -19,5 +20,7 @@ pub mod process;
 pub mod publishers;
 pub mod recorder;
 pub mod reference_server;
+#[cfg(feature = "element")]
+pub mod station;
 pub mod steady;
 pub mod wire;
