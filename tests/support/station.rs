@@ -342,6 +342,8 @@ fn obey(
             let mut arrivals = source.arrivals.lock().unwrap();
             arrivals.end(route, "the element was stopped");
             drop(arrivals);
+            // The first one had picked its own, and is to keep it.
+            source.source.set_property("port", u32::from(*port));
             set(gst::State::Playing)?;
             Ok(since.elapsed().as_micros().to_string())
         }
