@@ -44,7 +44,7 @@ fn duration() -> Duration {
 
 #[test]
 fn publishers_come_and_go_and_nothing_is_lost() {
-    let directory = tempfile::tempdir().unwrap();
+    let (directory, commit) = (tempfile::tempdir().unwrap(), report::commit());
     let clips = [2, 4, 7].map(|seconds| Clip::new(directory.path(), seconds).unwrap());
     let hosts: Vec<_> = (0..HOSTS).map(|_| Host::new().unwrap()).collect();
     let station = Station::start();
@@ -94,6 +94,7 @@ fn publishers_come_and_go_and_nothing_is_lost() {
     });
 
     let report = Report {
+        commit,
         seed: SEED,
         routes: ROUTES,
         elapsed: since.elapsed(),

@@ -89,10 +89,19 @@ impl Process {
 
     /// SIGINT, as from Ctrl-C.
     pub fn interrupt(&self) {
+        self.signal(libc::SIGINT);
+    }
+
+    /// SIGTERM, as from whoever runs services.
+    pub fn terminate(&self) {
+        self.signal(libc::SIGTERM);
+    }
+
+    fn signal(&self, signal: libc::c_int) {
         let id = libc::pid_t::try_from(self.child.id()).expect("ids are small");
         // SAFETY: the child was not reaped, so the id is its own.
-        let result = unsafe { libc::kill(id, libc::SIGINT) };
-        assert_eq!(result, 0, "a child that was not reaped can be interrupted");
+        let result = unsafe { libc::kill(id, signal) };
+        assert_eq!(result, 0, "a child that was not reaped can be signalled");
     }
 
     fn ended_within(&self, deadline: Duration) -> bool {
