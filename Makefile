@@ -12,7 +12,7 @@ TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 PLUGIN = $(TARGET_DIR)/release/libgstrtmp2server.so
 
 .DEFAULT_GOAL := help
-.PHONY: help deps encoders build demo test test-core test-all test-newest scale soak lint install
+.PHONY: help deps encoders build demo test test-core test-all test-newest test-obs fire scale soak lint install
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -24,8 +24,11 @@ deps: ## install the system packages (Debian 12)
 encoders: deps ## get ffmpeg 8 and 9 for the tests
 	-@CARGO="$(CARGO)" scripts/install-encoders.sh
 
-build: deps ## build the plugin
+# GStreamer looks through a plugin path with all that is below it, so the plugin gets a directory of its own.
+build: deps ## build the plugin, and put it where GST_PLUGIN_PATH can point to: target/gstreamer-1.0
 	$(CARGO) build --release --lib
+	@mkdir -p $(TARGET_DIR)/gstreamer-1.0
+	@ln -sf ../release/libgstrtmp2server.so $(TARGET_DIR)/gstreamer-1.0/
 
 demo: deps ## record a real ffmpeg publisher and compare it with what was sent
 	@scripts/demo.sh
@@ -41,13 +44,21 @@ test-all: deps encoders
 test-newest: deps encoders ## run the tests on the newest GStreamer: Debian sid in a folder (needs root and 2 GB)
 	scripts/test-newest.sh
 
-scale: deps ## measure what 25 to 200 publishers on one port cost (5 minutes; the machine should do nothing else)
+<<<<<<< HEAD
+scale: deps ## measure what 25 to 200 publishers on one port cost, on an otherwise idle machine
 	$(CARGO) test --release --test scale -- --ignored --nocapture figures
 
-MINUTES ?= 30
-soak: deps ## 20 routes with publishers coming and going for MINUTES, and write docs/soak.md
-	RTMP2SERVER_SOAK_MINUTES=$(MINUTES) RTMP2SERVER_SOAK_REPORT=docs/soak.md \
+soak: deps ## publishers coming and going on 20 routes for MINUTES=30; writes docs/soak.md
+	RTMP2SERVER_SOAK_MINUTES=$(or $(MINUTES),30) RTMP2SERVER_SOAK_REPORT=docs/soak.md \
 		$(CARGO) test --release --test soak -- --nocapture
+=======
+fire: deps ## one publisher beside all attacks for MINUTES=10, on an otherwise idle machine
+	RTMP2SERVER_FIRE_SECONDS=$$(($(or $(MINUTES),10) * 60)) $(CARGO) test --release --test under_fire -- --nocapture
+
+test-obs: deps ## publish from a real OBS Studio (installs it: half a gigabyte)
+	scripts/install-obs.sh
+	$(CARGO) test --test obs -- --test-threads=1
+>>>>>>> main
 
 lint: deps ## check format and lints
 	$(CARGO) fmt --check

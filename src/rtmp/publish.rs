@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::Capabilities;
 use crate::amf0::{Object, Value};
 
-/// The `connect` command (RTMP 1.0, section 7.2.1.1).
-#[derive(Debug, Clone, Default, PartialEq)]
+/// The `connect` command (RTMP 1.0, section 7.2.1.1). No text in it has a NUL: to some
+/// who read it on, that is where a text ends.
+#[derive(Clone, Default, PartialEq)]
 pub struct Connect {
     /// Application without query and outer slashes: `live` of `/live/?vhost=a`.
     pub app: String,
@@ -26,7 +27,7 @@ impl Connect {
     pub(crate) fn from_object(object: &Object) -> Self {
         let string = |name| {
             let value = object.get(name).and_then(Value::as_str);
-            value.unwrap_or_default().to_owned()
+            without_nul(value.unwrap_or_default())
         };
         let app = string("app");
         let (app, query) = app.split_once('?').unwrap_or((&app, ""));
@@ -44,6 +45,23 @@ impl Connect {
     }
 }
 
+/// Leaves out everything that may hold the key, as some put the whole URL where only
+/// the server belongs: people log with `{:?}`.
+impl fmt::Debug for Connect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connect")
+            .field("flash_ver", &self.flash_ver)
+            .field("object_encoding", &self.object_encoding)
+            .field("capabilities", &self.capabilities)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Replaced and not left out, so that it makes no other key of a key.
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "\u{FFFD}")
+}
+
 /// A `publish` command that waits for a decision (RTMP 1.0, section 7.2.2.6).
 #[derive(Clone, PartialEq)]
 pub struct PublishRequest {
@@ -58,7 +76,8 @@ pub struct PublishRequest {
 
 impl PublishRequest {
     pub(crate) fn new(connect: Arc<Connect>, name: &str) -> Self {
-        let (key, query) = name.split_once('?').unwrap_or((name, ""));
+        let name = without_nul(name);
+        let (key, query) = name.split_once('?').unwrap_or((&name, ""));
         Self {
             app: connect.app.clone(),
             stream_key: key.to_owned(),
@@ -79,7 +98,7 @@ impl PublishRequest {
     }
 }
 
-/// Leaves out everything that may hold the key: people log with `{:?}`.
+/// Likewise.
 impl fmt::Debug for PublishRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PublishRequest")

@@ -23,9 +23,7 @@ use super::stats::OutputStats;
 use super::{properties, signals, stats, uri};
 use crate::flv::{TAG_HEADER_SIZE, TAG_TRAILER_SIZE};
 use crate::rtmp::{Limits, SessionConfig};
-use crate::server::{
-    BindError, ListenerSettings, Listening, ListeningConfig, Publisher, Route, Serial,
-};
+use crate::server::{BindError, ListenerSettings, Listening, ListeningConfig, Publisher, Route};
 use streaming::Stream;
 
 /// Time from accept to publish. Real encoders need a second at the most.
@@ -84,10 +82,7 @@ impl Rtmp2ServerSrc {
     }
 
     fn make_route(&self, settings: &Settings) -> Result<Arc<Route>, BindError> {
-        let observer = ElementObserver {
-            element: self.obj().downgrade(),
-            serial: Serial::new().map_err(BindError::Runtime)?,
-        };
+        let observer = ElementObserver::new(&self.obj()).map_err(BindError::Runtime)?;
         Ok(Arc::new(Route::new(
             settings.route(),
             settings.max_queue_bytes as usize,

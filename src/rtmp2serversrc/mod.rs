@@ -3,6 +3,7 @@
 mod bitrate;
 mod compat;
 mod imp;
+mod limiter;
 mod observer;
 mod output;
 mod policy;

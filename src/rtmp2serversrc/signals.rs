@@ -11,7 +11,7 @@ use gst::subclass::prelude::*;
 use super::Rtmp2ServerSrc;
 use super::stream_info::StreamInfo;
 use crate::rtmp::PublishRequest;
-use crate::server::{EndReason, Publisher, Rejection};
+use crate::server::{EndReason, Publisher, Rejection, clip};
 
 /// All signals and actions of the element.
 pub(super) fn signals() -> Vec<Signal> {
@@ -94,8 +94,8 @@ pub(super) fn connecting(peer: SocketAddr, request: &PublishRequest) -> gst::Str
 fn caller(peer: SocketAddr, request: &PublishRequest) -> gst::structure::Builder {
     gst::Structure::builder("application/x-rtmp2server-caller")
         .field("address", peer.to_string())
-        .field("application", request.public_app())
-        .field("flash-ver", &request.connect.flash_ver)
+        .field("application", clip(request.public_app()))
+        .field("flash-ver", clip(&request.connect.flash_ver))
         .field("tls", false)
 }
 
@@ -109,15 +109,18 @@ pub(super) fn publisher(publisher: &Publisher) -> gst::Structure {
         .build()
 }
 
-/// The signal's structure and the message of a rejection. Without the key.
+/// The signal's structure and the message of a rejection. Without the key. `unreported`
+/// is how many there were since the last one that was told of.
 pub(super) fn rejected(
     peer: SocketAddr,
     request: &PublishRequest,
     why: &Rejection,
+    unreported: u64,
 ) -> (gst::Structure, gst::Structure) {
     let signal = caller(peer, request)
         .field("reason", why.to_string())
         .field("code", why.code())
+        .field("unreported", unreported)
         .build();
     let mut message = signal.clone();
     message.set_name("rtmp2server-publisher-rejected");

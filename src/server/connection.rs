@@ -110,9 +110,10 @@ impl Connection {
     async fn run(&mut self) -> Result<std::convert::Infallible, CloseReason> {
         loop {
             let parsed = self.parse().await;
-            if self.slot.standing() == Standing::Stranger && self.session.is_past_handshake() {
+            if self.slot.standing() == Standing::Stranger && self.session.has_greeted() {
                 self.slot.stand(Standing::Idle);
             }
+            self.slot.past_handshake = self.session.is_past_handshake();
             // Also after an error: what it wrote tells the peer why.
             let waited = !self.session.output().is_empty();
             self.flush()?;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -125,9 +125,9 @@ struct Open {
 /// Which of the lists a connection is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Not past the handshake.
+    /// Has sent no C1 yet: may be anybody.
     Stranger,
-    /// Past it, and not publishing.
+    /// Speaks RTMP, and does not publish.
     Idle,
     /// Has the right to publish, and is asked to make way by nobody.
     Publishing,
@@ -146,25 +146,49 @@ impl Open {
         self.strangers.len() + self.idle.len()
     }
 
-    /// Takes the oldest of those that do not publish off its list, if there are
-    /// more than `max`. Strangers get no more than half of the places at the
-    /// expense of others: who is past the handshake is about to publish, most
-    /// likely, and must not make way for a port scan.
-    fn evict(&mut self, max: usize) -> Option<Task> {
+    /// Takes one of those that do not publish off its list, if there are more than
+    /// `max` now that one has come from `newcomer`: the oldest, but of its own network
+    /// if that holds more than half of the places already, so that a flood from one
+    /// place is its own enemy. Strangers get no more than half of the places at the
+    /// expense of others: who speaks RTMP is about to publish, most likely, and must
+    /// not make way for a port scan.
+    fn evict(&mut self, max: usize, newcomer: IpAddr) -> Option<Task> {
         if self.idlers() <= max {
             return None;
         }
+        let network = network(newcomer);
+        let all = self.strangers.values().chain(self.idle.values());
+        let own = all.filter(|task| task.network == network).count();
         let list = if self.strangers.len() > max.div_ceil(2) {
             &mut self.strangers
         } else {
             &mut self.idle
         };
-        list.pop_first().map(|(_, task)| task)
+        let of_its_own = || list.iter().find(|(_, task)| task.network == network);
+        let oldest = match own > max.div_ceil(2) {
+            true => of_its_own().or_else(|| list.first_key_value()),
+            false => list.first_key_value(),
+        };
+        let id = *oldest?.0;
+        list.remove(&id)
+    }
+}
+
+/// Who counts as one: an IPv4 address, or the 64 bits of an IPv6 address that are
+/// handed out as one.
+fn network(address: IpAddr) -> [u8; 8] {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            [0, 0, 0, 0, a, b, c, d]
+        }
+        IpAddr::V6(v6) => *v6.octets().first_chunk().expect("16 bytes"),
     }
 }
 
 struct Task {
     peer: SocketAddr,
+    network: [u8; 8],
     handle: AbortHandle,
 }
 
@@ -346,14 +370,20 @@ impl Shared {
             peer,
             shared: self.clone(),
             standing: Standing::Stranger,
+            past_handshake: false,
             observer: None,
             reason: None,
         };
         // The task can't run before it is listed: whoever ends looks here.
         let handle = tokio::spawn(connection::serve(stream, slot)).abort_handle();
-        open.strangers.insert(id, Task { peer, handle });
+        let task = Task {
+            peer,
+            network: network(peer.ip()),
+            handle,
+        };
+        open.strangers.insert(id, task);
         let max = self.settings.max_connections.max(1);
-        let evicted: Vec<_> = std::iter::from_fn(|| open.evict(max)).collect();
+        let evicted: Vec<_> = std::iter::from_fn(|| open.evict(max, peer.ip())).collect();
         drop(open);
         for task in evicted {
             task.handle.abort();
@@ -373,6 +403,8 @@ pub(super) struct Slot {
     pub peer: SocketAddr,
     pub shared: Arc<Shared>,
     standing: Standing,
+    /// The RTMP handshake was completed.
+    pub past_handshake: bool,
     /// Of the route that it has to do with, once it has.
     observer: Option<Arc<dyn Observer>>,
     reason: Option<CloseReason>,
@@ -419,7 +451,7 @@ impl Drop for Slot {
             let task = open.list(self.standing).remove(&self.id);
             (task.is_some(), open.closed)
         };
-        if self.standing == Standing::Stranger {
+        if !self.past_handshake {
             let failures = &self.shared.handshake_failures;
             failures.fetch_add(1, Ordering::Relaxed);
         }

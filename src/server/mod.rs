@@ -26,7 +26,7 @@ use tokio::runtime::Runtime;
 pub use bind::BindError;
 pub use event::{CloseReason, ConnectionEvent, Observer, Rejection};
 pub use listener::{ListenerSettings, ListenerStats};
-pub use publication::{EndReason, Item, Publisher, PublisherStats};
+pub use publication::{EndReason, Item, Publisher, PublisherStats, clip};
 pub use registry::{Listening, ListeningConfig};
 pub use routing::{Gate, PublisherPolicy, Route, RouteSettings};
 pub use serial::Serial;

@@ -203,8 +203,8 @@ pub(super) fn identity(request: &PublishRequest) -> u64 {
     KEY.hash_one((&request.app, &request.stream_key))
 }
 
-/// As much of a peer's text as is kept for people to read.
-fn clip(text: &str) -> String {
+/// As much of a peer's text as is kept for people to read: 256 characters.
+pub fn clip(text: &str) -> String {
     text.chars().take(256).collect()
 }
 

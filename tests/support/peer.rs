@@ -29,7 +29,20 @@ pub fn c0_c1() -> Vec<u8> {
 
 /// A connection after the simple handshake.
 pub fn shake_hands(address: SocketAddr) -> io::Result<TcpStream> {
-    let mut stream = connect(address)?;
+    finish_handshake(connect(address)?)
+}
+
+/// The same from another of our addresses.
+pub fn shake_hands_from(own: SocketAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    socket.bind(&own.into())?;
+    socket.connect(&address.into())?;
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    finish_handshake(stream)
+}
+
+fn finish_handshake(mut stream: TcpStream) -> io::Result<TcpStream> {
     stream.write_all(&c0_c1())?;
     let mut answer = vec![0; 1 + 1536 + 1536];
     stream.read_exact(&mut answer)?;

@@ -7,7 +7,7 @@ use super::super::command::{self, Call};
 use super::super::message::{Message, type_id};
 use super::super::publish::{Connect, PublishRequest, UnpublishReason};
 use super::answers::{COMMAND, CONTROL};
-use super::{CHUNK_SIZE, Event, Phase, Publication, Session, WINDOW};
+use super::{CHUNK_SIZE, Event, Name, Phase, Publication, Session, WINDOW};
 use crate::amf0::{self, Value};
 
 impl Session {
@@ -123,7 +123,7 @@ impl Session {
                 ..
             } => {
                 let stream_id = *stream_id;
-                if current == name {
+                if current.0 == name {
                     // An encoder that asks twice for the same gets the same answer.
                     self.write_publish_start(stream_id);
                 } else {
@@ -140,7 +140,7 @@ impl Session {
                 let request = PublishRequest::new(connect.clone(), name);
                 *publication = Publication::Deciding {
                     stream_id,
-                    name: name.to_owned(),
+                    name: Name(name.to_owned()),
                 };
                 Ok(Some(Event::Publish(request)))
             }

@@ -3,6 +3,7 @@
 mod answers;
 mod commands;
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -118,13 +119,22 @@ enum Publication {
     Idle,
     Deciding {
         stream_id: u32,
-        name: String,
+        name: Name,
     },
     Publishing {
         stream_id: u32,
-        name: String,
+        name: Name,
         aggregate: Option<Aggregate>,
     },
+}
+
+/// What was asked to be published, key and all: not for `{:?}`.
+struct Name(String);
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 impl Session {
@@ -242,6 +252,15 @@ impl Session {
         }
         self.write_command(COMMAND, 0, "onStatus", 0.0, Value::Null, info.into());
         true
+    }
+
+    /// Whether the peer has sent C0 and C1 and was answered: it speaks RTMP, and the
+    /// rest of the handshake is a matter of one round trip.
+    pub fn has_greeted(&self) -> bool {
+        match &self.phase {
+            Phase::Handshake(handshake) => handshake.has_answered(),
+            Phase::Connecting | Phase::Connected { .. } => true,
+        }
     }
 
     /// Whether the handshake was completed.
