@@ -44,21 +44,19 @@ test-all: deps encoders
 test-newest: deps encoders ## run the tests on the newest GStreamer: Debian sid in a folder (needs root and 2 GB)
 	scripts/test-newest.sh
 
-<<<<<<< HEAD
 scale: deps ## measure what 25 to 200 publishers on one port cost, on an otherwise idle machine
-	$(CARGO) test --release --test scale -- --ignored --nocapture figures
+	$(CARGO) test --release --test scale -- --ignored --nocapture --test-threads=1 figures
 
 soak: deps ## publishers coming and going on 20 routes for MINUTES=30; writes docs/soak.md
 	RTMP2SERVER_SOAK_MINUTES=$(or $(MINUTES),30) RTMP2SERVER_SOAK_REPORT=docs/soak.md \
 		$(CARGO) test --release --test soak -- --nocapture
-=======
+
 fire: deps ## one publisher beside all attacks for MINUTES=10, on an otherwise idle machine
 	RTMP2SERVER_FIRE_SECONDS=$$(($(or $(MINUTES),10) * 60)) $(CARGO) test --release --test under_fire -- --nocapture
 
 test-obs: deps ## publish from a real OBS Studio (installs it: half a gigabyte)
 	scripts/install-obs.sh
 	$(CARGO) test --test obs -- --test-threads=1
->>>>>>> main
 
 lint: deps ## check format and lints
 	$(CARGO) fmt --check

@@ -5,12 +5,14 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use support::launch::{free_port, wait_for_listener};
 use support::load::{Content, publish_in_real_time};
-use support::own_process::cpu_time;
+use support::process::Process;
 use support::station::{self, Station, Usage};
 use support::steady::in_real_time;
 
@@ -155,7 +157,6 @@ struct Figures {
     end: Usage,
     /// Until all of them published who came at the same time.
     all_publish_after: Duration,
-    publishers_cpu: Duration,
     gap_while_one_restarts: Duration,
     slowest_restart: Duration,
 }
@@ -177,11 +178,11 @@ fn measure(publishers: usize) -> Figures {
     let mut figures = None;
     let all_publish_after = publish(&station, address, publishers, SECONDS, || {
         thread::sleep(WARM_UP);
-        let (since, own) = (Instant::now(), cpu_time());
+        let since = Instant::now();
         let begin = station.usage().unwrap();
         thread::sleep(WINDOW);
         let end = station.usage().unwrap();
-        let (elapsed, publishers_cpu) = (since.elapsed(), cpu_time() - own);
+        let elapsed = since.elapsed();
         let slowest_restart = restart_one(&station, address, publishers, RESTARTS);
         figures = Some(Figures {
             publishers,
@@ -191,7 +192,6 @@ fn measure(publishers: usize) -> Figures {
             begin,
             end,
             all_publish_after: Duration::ZERO,
-            publishers_cpu,
             gap_while_one_restarts: station.usage().unwrap().longest_gap,
             slowest_restart,
         });
@@ -211,27 +211,25 @@ impl Figures {
     }
 
     fn print(&self) {
-        let per = |a: Usage, b: Usage, resident: bool| {
-            let figure = |usage: Usage| match resident {
-                true => usage.resident_bytes >> 10,
-                false => usage.threads,
-            };
-            (figure(b) as f64 - figure(a) as f64) / self.publishers as f64
+        // Kilobytes.
+        let grown = |from: Usage, to: Usage| {
+            let bytes = to.resident_bytes as f64 - from.resident_bytes as f64;
+            bytes / 1e3 / self.publishers as f64
         };
         println!(
-            "| {} | {:.1} % | {:.3} % | {:.0} KB | {:.0} KB | {:.1} MB | {} | {:.0} ms | {:.0} ms | {:.0} ms | {:.1} ms | {:.0} % |",
+            "| {} | {:.1} % | {:.3} % | {:.0} KB | {:.0} KB | {:.1} MB | {} | {} | {:.0} ms | {:.0} ms | {:.0} ms | {:.1} ms |",
             self.publishers,
             self.cpu(),
             self.cpu() / self.publishers as f64,
-            per(self.empty, self.idle, true),
-            per(self.idle, self.end, true),
+            grown(self.empty, self.idle),
+            grown(self.idle, self.end),
             self.end.resident_bytes as f64 / 1e6,
             self.end.threads,
+            self.end.descriptors,
             self.all_publish_after.as_secs_f64() * 1e3,
             self.end.longest_gap.as_secs_f64() * 1e3,
             self.gap_while_one_restarts.as_secs_f64() * 1e3,
             self.slowest_restart.as_secs_f64() * 1e3,
-            100.0 * self.publishers_cpu.as_secs_f64() / self.elapsed.as_secs_f64(),
         );
     }
 }
@@ -241,8 +239,8 @@ impl Figures {
 #[ignore = "takes minutes, and measures"]
 fn figures() {
     println!(
-        "| publishers | processor | per publisher | memory per element | and per publisher | resident | threads | \
-         all publish after | longest gap | while one restarts | slowest restart | load generator |"
+        "| publishers | processor | per publisher | memory per element | and per publisher | resident | threads | descriptors | \
+         all publish after | longest gap | while one restarts | slowest restart |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     let all: Vec<_> = [25, 50, 100, 200].map(measure).into();
@@ -253,4 +251,36 @@ fn figures() {
         many < 1.5 * few,
         "{few:.3} % each of 25, {many:.3} % each of 200"
     );
+}
+
+/// What the balancer of `examples/fleet` adds, for `make scale`.
+#[test]
+#[ignore = "measures"]
+fn figures_of_haproxy() {
+    const PUBLISHERS: usize = 100;
+    const SECONDS: usize = 25;
+    const WINDOW: Duration = Duration::from_secs(15);
+    let (station, worker) = start(PUBLISHERS);
+    let balancer = station::address(free_port());
+    let configuration = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/fleet/haproxy.cfg");
+    let mut command = Command::new("/usr/sbin/haproxy");
+    command.args(["-db", "-f", configuration]);
+    command.env("FLEET_BIND", balancer.to_string());
+    for n in 1..=3 {
+        // All the same one. It has no agent; nobody listens on that port.
+        command.env(format!("FLEET_W{n}"), worker.to_string());
+        command.env(format!("FLEET_A{n}"), "1");
+    }
+    let haproxy = Process::spawn(&mut command).unwrap();
+    wait_for_listener(balancer.port(), &haproxy);
+    publish(&station, balancer, PUBLISHERS, SECONDS, || {
+        let (since, before) = (Instant::now(), haproxy.cpu_time());
+        thread::sleep(WINDOW);
+        let share = (haproxy.cpu_time() - before).as_secs_f64() / since.elapsed().as_secs_f64();
+        println!(
+            "HAProxy: {:.3} % of a processor per publisher",
+            100.0 * share / PUBLISHERS as f64
+        );
+    });
+    assert_complete(&station, PUBLISHERS, SECONDS);
 }
