@@ -138,8 +138,16 @@ struct Worker {
 
 struct Draining {
     since: Instant,
-    /// Publishers were asked to connect again, which makes sense when they come out elsewhere.
-    asked: bool,
+    step: Step,
+}
+
+enum Step {
+    /// The balancer is being told. Who connects again before it knows comes back here.
+    Announced,
+    /// Publishers were asked to connect again; some can't be asked, and have time to leave.
+    Asked,
+    /// They were disconnected.
+    Disconnected,
 }
 
 /// `rtmp2serversrc ! filesink`, started anew for every publication.
@@ -300,7 +308,7 @@ impl Worker {
         self.agent.say_drain();
         self.draining = Some(Draining {
             since: Instant::now(),
-            asked: false,
+            step: Step::Announced,
         });
         for recorder in &self.recorders {
             // Its publisher is its last anyway. One that comes to an idle element in this very moment is told to go, and
@@ -319,22 +327,24 @@ impl Worker {
             self.main_loop.quit();
             return;
         }
-        let (waited, asked) = (draining.since.elapsed(), draining.asked);
-        let publishing = self.recorders.iter().filter(|r| !r.ended);
-        if !asked && (self.agent.has_told() || waited >= NOTICE) {
-            draining.asked = true;
-            for recorder in publishing {
-                let no_url = None::<String>;
-                recorder
-                    .source
-                    .emit_by_name::<bool>("request-reconnect", &[&no_url]);
+        let waited = draining.since.elapsed();
+        let publishing = self.recorders.iter().filter(|recorder| !recorder.ended);
+        let sources = publishing.map(|recorder| &recorder.source);
+        match draining.step {
+            Step::Announced if self.agent.has_told() || waited >= NOTICE => {
+                draining.step = Step::Asked;
+                for source in sources {
+                    let elsewhere = None::<String>;
+                    source.emit_by_name::<bool>("request-reconnect", &[&elsewhere]);
+                }
             }
-        } else if asked && waited >= self.arguments.patience {
-            for recorder in publishing {
-                recorder
-                    .source
-                    .emit_by_name::<bool>("disconnect-publisher", &[]);
+            Step::Asked if waited >= self.arguments.patience => {
+                draining.step = Step::Disconnected;
+                for source in sources {
+                    source.emit_by_name::<bool>("disconnect-publisher", &[]);
+                }
             }
+            _ => {}
         }
     }
 }
