@@ -12,7 +12,7 @@ TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 PLUGIN = $(TARGET_DIR)/release/libgstrtmp2server.so
 
 .DEFAULT_GOAL := help
-.PHONY: help deps encoders build demo test test-core test-all test-newest test-obs test-ingest test-cinstall test-deb fire lint lint-ingest install deb
+.PHONY: help deps encoders build demo test test-core test-all test-newest test-obs test-ingest test-cinstall test-deb fire scale soak lint lint-ingest install deb
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -43,6 +43,13 @@ test-all: deps encoders
 
 test-newest: deps encoders ## run the tests on the newest GStreamer: Debian sid in a folder (needs root and 2 GB)
 	scripts/test-newest.sh
+
+scale: deps ## measure what 25 to 200 publishers on one port cost, on an otherwise idle machine
+	$(CARGO) test --release --test scale -- --ignored --nocapture --test-threads=1 figures
+
+soak: deps ## publishers coming and going on 20 routes for MINUTES=30; writes docs/soak.md
+	RTMP2SERVER_SOAK_MINUTES=$(or $(MINUTES),30) RTMP2SERVER_SOAK_REPORT=docs/soak.md \
+		$(CARGO) test --release --test soak -- --nocapture
 
 fire: deps ## one publisher beside all attacks for MINUTES=10, on an otherwise idle machine
 	RTMP2SERVER_FIRE_SECONDS=$$(($(or $(MINUTES),10) * 60)) $(CARGO) test --release --test under_fire -- --nocapture

@@ -12,6 +12,7 @@ pub mod host;
 #[cfg(feature = "element")]
 pub mod launch;
 pub mod link;
+pub mod load;
 #[cfg(feature = "element")]
 pub mod log;
 #[cfg(feature = "server")]
@@ -26,5 +27,7 @@ pub mod process;
 pub mod publishers;
 pub mod recorder;
 pub mod reference_server;
+#[cfg(feature = "element")]
+pub mod station;
 pub mod steady;
 pub mod wire;

@@ -127,16 +127,22 @@ pub fn write_live_file(directory: &Path, seconds: u32) -> Result<PathBuf, String
 }
 
 /// Publishes a file in real time, as it is.
-pub fn copy_to(mut command: Command, file: &Path, url: &str) -> Result<Publisher, String> {
-    command.args(words("-hide_banner -nostdin -v warning -y -re -i"));
-    command.arg(file);
-    command.args(words("-c copy -f flv -flvflags no_duration_filesize"));
-    let process = Process::spawn(command.arg(url))?;
+pub fn copy_to(command: Command, file: &Path, url: &str) -> Result<Publisher, String> {
+    let process = Process::spawn(&mut copy_command(command, file, url))?;
     Ok(Publisher {
         process,
         name: "ffmpeg",
         sent: file.to_owned(),
     })
+}
+
+/// The command that does so.
+pub fn copy_command(mut command: Command, file: &Path, url: &str) -> Command {
+    command.args(words("-hide_banner -nostdin -v warning -y -re -i"));
+    command.arg(file);
+    command.args(words("-c copy -f flv -flvflags no_duration_filesize"));
+    command.arg(url);
+    command
 }
 
 /// [`ffmpeg_tee`] to any URL, from a command that may run in another place.
