@@ -62,6 +62,7 @@ lint: deps ## check format and lints
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --no-default-features -- -D warnings
 	$(CARGO) clippy --all-targets --no-default-features --features server -- -D warnings
+	$(CARGO) clippy --all-targets --no-default-features --features element -- -D warnings
 	$(CARGO) clippy --all-targets -- -D warnings
 
 install: build ## install the plugin for this user, or below PREFIX
