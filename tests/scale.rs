@@ -31,10 +31,10 @@ fn key(n: usize) -> String {
 }
 
 /// Elements with a key each, all on one port.
-fn start(elements: usize) -> (Station, SocketAddr) {
+fn start(elements: usize, properties: &str) -> (Station, SocketAddr) {
     let station = Station::start();
     let ports = (0..elements).map(|n| {
-        let properties = format!("stream-key={} loop=true", key(n));
+        let properties = format!("stream-key={} loop=true {properties}", key(n));
         station.add(n, &properties).unwrap()
     });
     let port = ports.last().expect("at least one");
@@ -93,7 +93,7 @@ fn publish(
 fn two_hundred_publishers_come_at_once_to_one_port_and_all_are_whole() {
     const PUBLISHERS: usize = 200;
     const SECONDS: usize = 4;
-    let (station, address) = start(PUBLISHERS);
+    let (station, address) = start(PUBLISHERS, "");
     publish(&station, address, PUBLISHERS, SECONDS, || ());
     assert_complete(&station, PUBLISHERS, SECONDS);
     let usage = station.usage().unwrap();
@@ -133,7 +133,7 @@ fn restarting_one_element_disturbs_no_other() {
     /// Pictures are 40 ms apart.
     const BOUND: Duration = Duration::from_millis(200);
     in_real_time(|| {
-        let (station, address) = start(OTHERS + 1);
+        let (station, address) = start(OTHERS + 1, "");
         publish(&station, address, OTHERS, SECONDS, || {
             station.usage().unwrap();
             restart_one(&station, address, OTHERS, RESTARTS);
@@ -260,7 +260,7 @@ fn figures_of_haproxy() {
     const PUBLISHERS: usize = 100;
     const SECONDS: usize = 25;
     const WINDOW: Duration = Duration::from_secs(15);
-    let (station, worker) = start(PUBLISHERS);
+    let (station, worker) = start(PUBLISHERS, "proxy-protocol=required");
     let balancer = station::address(free_port());
     let configuration = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/fleet/haproxy.cfg");
     let mut command = Command::new("/usr/sbin/haproxy");

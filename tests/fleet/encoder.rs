@@ -23,6 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// A publication.
 pub struct Encoder {
     stream: TcpStream,
+    address: SocketAddr,
     sent: u64,
     heard: Arc<Heard>,
     reader: Option<JoinHandle<()>>,
@@ -60,6 +61,7 @@ impl Encoder {
             }
         });
         let mut encoder = Encoder {
+            address: stream.local_addr().map_err(told)?,
             stream,
             // C0, C1 and C2.
             sent: 1 + 2 * 1536,
@@ -94,6 +96,11 @@ impl Encoder {
         message[1..4].copy_from_slice(&tag.timestamp.to_be_bytes()[1..]);
         self.write(&message)?;
         Ok(self.sent)
+    }
+
+    /// Its own.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub fn acknowledged(&self) -> u64 {

@@ -22,6 +22,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use publishers::{Clip, Sent, Truth, publisher_of};
+use support::certificates::Identity;
 use support::flv::{self, Rules};
 use support::launch::{free_port, wait_for_listener};
 use support::pipeline::wait_until;
@@ -54,13 +55,14 @@ struct Worker {
 /// A publication in a worker's log.
 struct Entry {
     file: PathBuf,
+    address: String,
     application: String,
     /// Number of tags and why, once it has ended.
     end: Option<(usize, String)>,
 }
 
 impl Worker {
-    fn start(parent: &Path, number: usize) -> Worker {
+    fn start(parent: &Path, number: usize, properties: &str) -> Worker {
         let directory = parent.join(format!("worker{number}"));
         let (port, agent) = (free_port(), free_port());
         let arguments = [
@@ -73,11 +75,14 @@ impl Worker {
             PATIENCE.to_string(),
             "host=127.0.0.1".to_owned(),
             format!("port={port}"),
-        ];
+            "proxy-protocol=required".to_owned(),
+        ]
+        .into_iter()
+        .chain(properties.split_ascii_whitespace().map(str::to_owned));
         let process = Process::spawn(
             Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "worker", "--nocapture"])
-                .env(ARGUMENTS, arguments.join("\n"))
+                .env(ARGUMENTS, arguments.collect::<Vec<_>>().join("\n"))
                 .env("GST_DEBUG", "rtmp2serversrc:5")
                 .env("GST_DEBUG_NO_COLOR", "1"),
         )
@@ -99,8 +104,9 @@ impl Worker {
         for line in whole.lines() {
             let fields: Vec<_> = line.splitn(4, ' ').collect();
             match fields[..] {
-                [file, "began", _, application] => entries.push(Entry {
+                [file, "began", address, application] => entries.push(Entry {
                     file: directory.join(file),
+                    address: address.to_owned(),
                     application: application.to_owned(),
                     end: None,
                 }),
@@ -125,19 +131,46 @@ impl Worker {
 }
 
 /// HAProxy with the example's configuration.
-fn balance(workers: &[Worker]) -> (Process, SocketAddr) {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-    let configuration = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/fleet/haproxy.cfg");
-    let mut command = Command::new("/usr/sbin/haproxy");
-    command.arg("-db").arg("-f").arg(configuration);
-    command.env("FLEET_BIND", address.to_string());
-    for (n, worker) in (1..).zip(workers) {
-        command.env(format!("FLEET_W{n}"), worker.address.to_string());
-        command.env(format!("FLEET_A{n}"), worker.agent.to_string());
+struct Balancer {
+    process: Process,
+    address: SocketAddr,
+    /// For `rtmps`, if it has a certificate.
+    tls_address: SocketAddr,
+}
+
+impl Balancer {
+    fn start(workers: [&Worker; 3], certificate: Option<&Path>) -> Balancer {
+        let new_address = || SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let (address, tls_address) = (new_address(), new_address());
+        let configuration = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/fleet/haproxy.cfg");
+        let mut command = Command::new("/usr/sbin/haproxy");
+        command.args(["-db", "-f", configuration]);
+        command.env("FLEET_BIND", address.to_string());
+        if let Some(certificate) = certificate {
+            command.env("FLEET_BIND_TLS", tls_address.to_string());
+            command.env("FLEET_CERTIFICATE", certificate);
+        }
+        for (n, worker) in (1..).zip(workers) {
+            command.env(format!("FLEET_W{n}"), worker.address.to_string());
+            command.env(format!("FLEET_A{n}"), worker.agent.to_string());
+        }
+        let process = Process::spawn(&mut command).unwrap();
+        wait_for_listener(address.port(), &process);
+        Balancer {
+            process,
+            address,
+            tls_address,
+        }
     }
-    let process = Process::spawn(&mut command).unwrap();
-    wait_for_listener(address.port(), &process);
-    (process, address)
+}
+
+/// Certificate and key in one file, as HAProxy wants them.
+fn write_pem(directory: &Path) -> PathBuf {
+    let identity = Identity::write_to(directory);
+    let parts = [identity.certificate, identity.private_key].map(|part| fs::read(part).unwrap());
+    let file = directory.join("both.pem");
+    fs::write(&file, parts.concat()).unwrap();
+    file
 }
 
 /// Waits until all of `names` publish to one of the workers, and returns how long each took, shortest first.
@@ -168,19 +201,27 @@ fn one_of_three_is_killed_and_one_drained_and_nine_publishers_go_on() {
     let directory = tempfile::tempdir().unwrap();
     let clip = Clip::new(directory.path(), 6).unwrap();
     let mut workers: Vec<_> = (0..WORKERS)
-        .map(|n| Worker::start(directory.path(), n))
+        .map(|n| Worker::start(directory.path(), n, ""))
         .collect();
-    let (haproxy, address) = balance(&workers);
+    let certificate = write_pem(directory.path());
+    let [first, second, third] = &workers[..] else {
+        panic!("{WORKERS} workers")
+    };
+    let balancer = Balancer::start([first, second, third], Some(&certificate));
+    let address = balancer.address;
 
     let (stop, truth) = (AtomicBool::new(false), Truth::default());
     let names = |kind: &str| -> Vec<_> { (0..3).map(|n| format!("{kind}{n}")).collect() };
     // ffmpeg, an encoder that knows no ReconnectRequest, and one that does.
     let (real, deaf, listening) = (names("ffmpeg"), names("deaf"), names("listening"));
     let all = [&real[..], &deaf, &listening].concat();
-    let url = format!("rtmp://{address}");
+    let urls = [
+        format!("rtmp://{address}"),
+        format!("rtmps://{}", balancer.tls_address),
+    ];
     let drained = thread::scope(|scope| {
-        for name in &real {
-            let (url, clip, stop, truth) = (&url, &clip, &stop, &truth);
+        for (name, url) in real.iter().zip(urls.iter().cycle()) {
+            let (clip, stop, truth) = (&clip, &stop, &truth);
             scope.spawn(move || publishers::publish_with_ffmpeg(url, name, clip, stop, truth));
         }
         for (number, name) in deaf.iter().chain(&listening).enumerate() {
@@ -195,22 +236,19 @@ fn one_of_three_is_killed_and_one_drained_and_nine_publishers_go_on() {
         stop.store(true, Ordering::Relaxed);
         result.unwrap_or_else(|panic| resume_unwind(panic))
     });
-    haproxy.interrupt();
-    let balancer = haproxy.wait(DEADLINE).unwrap().stderr;
+    balancer.process.interrupt();
+    let said = balancer.process.wait(DEADLINE).unwrap().stderr;
     for line in ["w1 is DOWN, reason: Layer4", "enters drain state"] {
-        assert!(balancer.contains(line), "{line}: {balancer}");
+        assert!(said.contains(line), "{line}: {said}");
     }
 
     // Nobody is left, so the last one ends at once.
     let last = workers.pop().unwrap();
     last.process.terminate();
     let last = last.end();
-    let warnings: Vec<_> = last
-        .stderr
-        .lines()
-        .filter(|l| l.contains(" WARN "))
-        .collect();
-    assert!(warnings.is_empty(), "{warnings:#?}");
+    assert_eq!(last.logged(" WARN "), 0, "{}", last.stderr);
+    // The health checks, at level 5 and no higher.
+    assert!(last.logged(": connected") > last.log.len());
     let truth = truth.into_inner().unwrap();
     drained.assert_complete(&truth);
     last.assert_complete(&truth);
@@ -282,6 +320,7 @@ impl Ended {
         for entry in &self.log {
             let Entry {
                 file,
+                address,
                 application,
                 end,
             } = entry;
@@ -300,14 +339,39 @@ impl Ended {
                 sent.acknowledged
             );
             assert_eq!(end.as_ref().expect("it is over").0, count, "{application}");
+            // Not that of the balancer.
+            if let Some(own) = sent.address {
+                assert_eq!(*address, own.to_string(), "{application}");
+            }
         }
-        // Health checks came all the time.
-        let said = |text: &str| {
-            self.stderr
-                .lines()
-                .filter(|line| line.contains(text))
-                .count()
-        };
-        assert_eq!(said("publishes to application"), self.log.len());
+        // Whoever else connected was not taken for a publisher.
+        assert_eq!(self.logged("publishes to application"), self.log.len());
     }
+
+    /// How many lines of GStreamer's log have this.
+    fn logged(&self, text: &str) -> usize {
+        self.stderr
+            .lines()
+            .filter(|line| line.contains(text))
+            .count()
+    }
+}
+
+#[test]
+fn tls_may_end_at_the_elements() {
+    let directory = tempfile::tempdir().unwrap();
+    let clip = Clip::new(directory.path(), 3).unwrap();
+    let identity = Identity::write_to(directory.path());
+    let worker = Worker::start(directory.path(), 0, &identity.properties());
+    // Without a certificate the balancer passes on what it does not understand.
+    let balancer = Balancer::start([&worker; 3], None);
+    let (stop, truth) = (AtomicBool::new(true), Truth::default());
+    let url = format!("rtmps://{}", balancer.address);
+    publishers::publish_with_ffmpeg(&url, "ffmpeg", &clip, &stop, &truth);
+    worker.process.terminate();
+    let ended = worker.end();
+    assert_eq!(ended.log.len(), 1);
+    let truth = truth.into_inner().unwrap();
+    assert_eq!(truth["ffmpeg-1"].acknowledged, truth["ffmpeg-1"].tags.len());
+    ended.assert_complete(&truth);
 }

@@ -26,6 +26,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What was sent in one publication.
 pub struct Sent {
+    /// Where from, if that is known.
+    pub address: Option<SocketAddr>,
     pub tags: Vec<Tag>,
     /// How many of them the server has acknowledged; all of them if the publication came to its end.
     pub acknowledged: usize,
@@ -129,12 +131,15 @@ impl Publication {
             .map(|n| self.content.tag(n))
             .collect();
         let acknowledged = self.encoder.acknowledged();
+        let address = Some(self.encoder.address());
         let sent = match ended {
             true => Sent {
+                address,
                 acknowledged: self.ends.len(),
                 tags: tags[..self.ends.len()].to_vec(),
             },
             false => Sent {
+                address,
                 acknowledged: self.ends.partition_point(|end| *end <= acknowledged),
                 tags,
             },
@@ -168,6 +173,7 @@ pub fn publish_with_ffmpeg(url: &str, name: &str, clip: &Clip, stop: &AtomicBool
             .wait(DEADLINE)
             .unwrap();
         let sent = Sent {
+            address: None,
             tags: clip.tags.clone(),
             acknowledged: match finished.status.success() {
                 true => clip.tags.len(),
