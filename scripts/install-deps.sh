@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what Debian 12 needs to build and test the plugin. Does nothing, quickly, if all of it is there.
+# Installs what Debian 12 needs to build and test the plugin, and the packages named as arguments. Does nothing, quickly,
+# if all of it is there.
 set -eu
 
 # Building: a linker, pkg-config and the GStreamer headers.
@@ -19,6 +20,7 @@ packages="
     gstreamer1.0-libav
     ffmpeg
     python3-pip
+    $*
 "
 
 if ! command -v dpkg-query >/dev/null; then
