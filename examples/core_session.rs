@@ -10,7 +10,7 @@
 //!
 //! `make callgrind` compares the number of instructions with the committed one.
 
-#[path = "../benches/driven.rs"]
+#[path = "../benches/driven/mod.rs"]
 mod driven;
 #[path = "../benches/load/mod.rs"]
 mod load;

@@ -6,7 +6,7 @@
 
 mod checksum;
 mod child;
-#[path = "../driven.rs"]
+#[path = "../driven/mod.rs"]
 mod driven;
 mod facts;
 #[path = "../load/mod.rs"]

@@ -6,8 +6,9 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -15,6 +16,10 @@ use tempfile::TempDir;
 use crate::Result;
 use crate::child::LISTENING;
 use crate::machine::{self, SERVER_CORE, Usage};
+
+/// How long a process may take to end when it is asked to, and how often it is looked at meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
 /// Who is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -171,8 +176,10 @@ impl Server {
 
     /// Waits until the process has ended; its CPU time can still be read.
     pub fn wait(&self) -> Result<()> {
-        let id = Id::Pid(Pid::from_raw(self.child.id().try_into()?));
-        waitid(id, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)?;
+        waitid(
+            Id::Pid(pid(&self.child)),
+            WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT,
+        )?;
         Ok(())
     }
 
@@ -183,17 +190,29 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.stdin.take());
-        // By its id, and only if it is still there.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // By its id, which is its own until it is waited for. A profiler in front of it writes down what it has.
+        let _ = kill(pid(&self.child), Signal::SIGTERM);
+        let deadline = Instant::now() + PATIENCE;
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                let _ = self.child.kill();
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
     }
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(child.id().try_into().expect("Linux's are below 2^22"))
 }
 
 /// taskset replaces itself with the program, so its process is the program's.
 fn on_its_core(program: &Path) -> Command {
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", &SERVER_CORE.to_string()]);
+    // A profiler, say: the figures are then its own.
+    let wrapper = std::env::var("BENCH_WRAP").unwrap_or_default();
+    command.args(wrapper.split_ascii_whitespace());
     command.arg(program);
     command
 }

@@ -1,4 +1,5 @@
-//! How much is measured: `make bench RUNS=5`, and environment variables.
+//! How much is measured: `make bench RUNS=5`, and environment variables. `BENCH_BUILD=0` leaves out the clean build;
+//! `BENCH_WRAP="perf record --output FILE"` puts a profiler in front of each server.
 
 use crate::Result;
 
