@@ -78,9 +78,11 @@ pub fn round() -> Vec<Run> {
     for peer in [Rtmp2ServerSrc, TcpServerSrc] {
         add(Row::LatencyMedian, peer, Kind::Latency);
     }
+    for peer in [Rtmp2ServerSrc, TcpServerSrc, Nginx] {
+        add(Row::ManyCpu, peer, Kind::Many);
+    }
     for peer in [Rtmp2ServerSrc, Nginx] {
         add(Row::Connect, peer, Kind::Connect);
-        add(Row::ManyCpu, peer, Kind::Many);
         add(Row::Idle, peer, Kind::Idle);
     }
     for (row, chunk_size) in [
@@ -155,7 +157,8 @@ impl Bench {
         let mut server = Server::pipeline(&format!(
             "{source} port=0 name=timed ! fakesink name=hashed"
         ))?;
-        let (mut publisher, wire) = publisher(peer, server.port(), content, CHUNK_SIZE)?;
+        let wire = wire(peer, content, CHUNK_SIZE);
+        let mut publisher = publisher(peer, server.port(), "bench", CHUNK_SIZE)?;
         let sent = publisher.send_paced(&wire, laps, content.sizes().0)?;
         publisher.finish()?;
         compare(&expected(peer, content, laps), &server.line()?)?;
@@ -196,18 +199,18 @@ impl Bench {
                     .map(|n| {
                         let name = name(n);
                         format!(
-                            "rtmp2serversrc host=127.0.0.1 port=0 name={name} \
+                            "{peer} host=127.0.0.1 port=0 name={name} \
                              ! filesink location={name}.flv "
                         )
                     })
                     .collect::<String>(),
             )?,
         };
-        let wire = Wire::new(content, CHUNK_SIZE);
+        let wire = wire(peer, content, CHUNK_SIZE);
         let mut publishers = Vec::new();
         for n in 0..count {
             let port = server.ports[n % server.ports.len()];
-            publishers.push(Publisher::rtmp(port, &name(n), CHUNK_SIZE)?.0);
+            publishers.push(publisher(peer, port, &name(n), CHUNK_SIZE)?);
         }
         let (before, start) = (server.cpu()?, Instant::now());
         let sent: Result<Vec<_>> = std::thread::scope(|scope| {
@@ -325,8 +328,9 @@ fn full_speed(
         Peer::Recv => Server::listening(&["recv", RECV_BUFFER])?,
         _ => Server::pipeline(&format!("{peer} host=127.0.0.1 port=0 ! {behind}"))?,
     };
+    let wire = wire(peer, content, chunk_size);
     let before = server.cpu()?;
-    let (mut publisher, wire) = publisher(peer, server.port(), content, chunk_size)?;
+    let mut publisher = publisher(peer, server.port(), "bench", chunk_size)?;
     publisher.send(&wire, laps)?;
     publisher.finish()?;
     let said = match peer {
@@ -354,19 +358,18 @@ fn full_speed(
     Ok(cpu.as_secs_f64())
 }
 
-fn publisher(
-    peer: Peer,
-    port: u16,
-    content: &Content,
-    chunk_size: usize,
-) -> Result<(Publisher, Wire)> {
+fn publisher(peer: Peer, port: u16, key: &str, chunk_size: usize) -> Result<Publisher> {
     Ok(match peer {
-        Peer::TcpServerSrc | Peer::Recv => (Publisher::plain(port)?, Wire::plain(content)),
-        _ => (
-            Publisher::rtmp(port, "bench", chunk_size)?.0,
-            Wire::new(content, chunk_size),
-        ),
+        Peer::TcpServerSrc | Peer::Recv => Publisher::plain(port)?,
+        _ => Publisher::rtmp(port, key, chunk_size)?.0,
     })
+}
+
+fn wire(peer: Peer, content: &Content, chunk_size: usize) -> Wire {
+    match peer {
+        Peer::TcpServerSrc | Peer::Recv => Wire::plain(content),
+        _ => Wire::new(content, chunk_size),
+    }
 }
 
 /// What has to come out, byte for byte.
