@@ -101,6 +101,10 @@ impl Connection {
     async fn run(&mut self) -> Result<std::convert::Infallible, CloseReason> {
         loop {
             let parsed = self.parse().await;
+            if let Phase::Publishing { publication, .. } = &self.phase {
+                // Once for all tags of a read, not for each.
+                publication.wake();
+            }
             if self.slot.standing() == Standing::Stranger && self.session.is_past_handshake() {
                 self.slot.stand(Standing::Idle);
             }
@@ -306,6 +310,7 @@ impl Connection {
         let event = ConnectionEvent::Unpublished(&publisher, &reason);
         self.slot.notify(event);
         let waits = reason.is_clean() && !publisher.goes_on;
+        publication.wake();
         publication.set_reason(reason);
         if waits {
             self.phase = Phase::Leaving {
