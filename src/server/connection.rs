@@ -344,6 +344,10 @@ impl Connection {
     /// Until the socket has something to read, or room for what waits.
     async fn wait(&mut self) -> Result<(), CloseReason> {
         acknowledge_at_once(&self.stream);
+        if !matches!(self.phase, Phase::Publishing { .. }) {
+            // Thousands may wait like this, and none of them for a burst.
+            self.input.release();
+        }
         let deadline = self.deadline(Instant::now());
         let interest = match (self.session.output().is_empty(), self.input.is_full()) {
             (true, _) => Interest::READABLE,
