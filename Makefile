@@ -12,10 +12,11 @@ TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 PLUGIN = $(TARGET_DIR)/release/libgstrtmp2server.so
 
 .DEFAULT_GOAL := help
-.PHONY: help deps encoders build demo test test-core test-all test-newest test-obs test-ingest test-cinstall test-deb fire scale soak lint lint-ingest install deb
+.PHONY: help deps encoders build demo test test-core test-all test-newest test-obs test-ingest test-cinstall test-deb \
+	fire scale soak bench callgrind lint lint-ingest install deb
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
 deps: ## install the system packages (Debian 12)
 	@scripts/install-deps.sh
@@ -71,6 +72,18 @@ test-cinstall: deps ## install with cargo-c into a folder, and use it from there
 
 test-deb: deps ## install the Debian package in a clean Debian, and record there (needs root)
 	scripts/test-deb.sh
+
+# Times that everything is measured.
+RUNS ?= 5
+
+bench: deps ## measure beside nginx-rtmp, ffmpeg and tcpserversrc, and write docs/performance.md (RUNS=5: a quarter of an hour)
+	@scripts/install-deps.sh binutils util-linux
+	scripts/bench-peers.sh $(abspath $(TARGET_DIR))/tmp/nginx
+	BENCH_RUNS=$(RUNS) $(CARGO) bench --bench wire
+
+callgrind: deps ## compare the core's count of instructions with the committed one
+	@scripts/install-deps.sh valgrind
+	CARGO="$(CARGO)" scripts/callgrind.sh
 
 lint: deps ## check format and lints
 	$(CARGO) fmt --check

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what Debian 12 needs to build and test the plugin. Does nothing, quickly, if all of it is there.
+# Installs what Debian 12 needs to build and test the plugin, and the packages named as arguments. Does nothing, quickly,
+# if all of it is there.
 set -eu
 
 # Building: a linker, pkg-config and the GStreamer headers.
@@ -25,6 +26,7 @@ packages="
     iproute2
     glib-networking
     haproxy
+    $*
 "
 
 if ! command -v dpkg-query >/dev/null; then

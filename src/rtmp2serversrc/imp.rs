@@ -13,6 +13,7 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
+use gst_base::subclass::base_src::CreateSuccess;
 use gst_base::subclass::prelude::*;
 
 use super::CAT;
@@ -37,7 +38,9 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 pub struct Rtmp2ServerSrc {
     settings: Mutex<Settings>,
     running: Mutex<Option<Running>>,
-    stream: Mutex<Stream>,
+    /// Shared with the probe on the pad, which would have to look for the element with
+    /// every buffer otherwise.
+    stream: Arc<Mutex<Stream>>,
 }
 
 /// Between start and stop.
@@ -137,25 +140,22 @@ impl ObjectImpl for Rtmp2ServerSrc {
         let obj = self.obj();
         obj.set_live(true);
         obj.set_format(gst::Format::Time);
-        let pad = obj.static_pad("src").expect("made from the template");
-        let weak = obj.downgrade();
-        pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-            if let Some(obj) = weak.upgrade() {
-                obj.imp().seen();
-            }
-            gst::PadProbeReturn::Ok
-        });
-        // Also after an error downstream, or num-buffers: the publisher must hear
-        // that nobody takes its data any more.
-        let weak = obj.downgrade();
-        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-            if info
-                .event()
-                .is_some_and(|e| e.type_() == gst::EventType::Eos)
-                && let Some(obj) = weak.upgrade()
-                && let Some(route) = obj.imp().route()
-            {
-                route.end();
+        let pad = obj.src_pad();
+        let stream = Arc::clone(&self.stream);
+        // One probe: each one more is a search with every buffer.
+        let types = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+        pad.add_probe(types, move |_, info| {
+            match &info.data {
+                Some(gst::PadProbeData::Buffer(_)) => lock(&stream).seen(),
+                // Also after an error downstream, or num-buffers: the publisher must
+                // hear that nobody takes its data any more.
+                Some(gst::PadProbeData::Event(event)) if event.type_() == gst::EventType::Eos => {
+                    let route = lock(&stream).route.clone();
+                    if let Some(route) = route {
+                        route.end();
+                    }
+                }
+                _ => {}
             }
             gst::PadProbeReturn::Ok
         });
@@ -281,6 +281,8 @@ impl ElementImpl for Rtmp2ServerSrc {
     }
 }
 
+impl PushSrcImpl for Rtmp2ServerSrc {}
+
 impl BaseSrcImpl for Rtmp2ServerSrc {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
@@ -308,6 +310,7 @@ impl BaseSrcImpl for Rtmp2ServerSrc {
         let message = signals::listening(listening.addresses(), listening.port());
         *lock(&self.stream) = Stream {
             output: Some(Output::new(settings.timestamp_mode, settings.compat)),
+            route: Some(route.clone()),
             ..Stream::default()
         };
         *lock(&self.running) = Some(Running {
@@ -332,6 +335,17 @@ impl BaseSrcImpl for Rtmp2ServerSrc {
 
     fn is_seekable(&self) -> bool {
         false
+    }
+
+    /// Not the push source's, which comes to the same with two more calls between the
+    /// languages for each buffer.
+    fn create(
+        &self,
+        _offset: u64,
+        _buffer: Option<&mut gst::BufferRef>,
+        _length: u32,
+    ) -> Result<CreateSuccess, gst::FlowError> {
+        self.next_buffer()
     }
 
     fn query(&self, query: &mut gst::QueryRef) -> bool {

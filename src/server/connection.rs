@@ -151,6 +151,10 @@ impl Connection {
     async fn run(&mut self) -> Result<std::convert::Infallible, CloseReason> {
         loop {
             let parsed = self.parse().await;
+            if let Phase::Publishing { publication, .. } = &self.phase {
+                // Once for all tags of a read, not for each.
+                publication.wake();
+            }
             if self.slot.standing() == Standing::Stranger && self.session.has_greeted() {
                 self.slot.stand(Standing::Idle);
             }
@@ -393,6 +397,7 @@ impl Connection {
         if waits {
             publisher.set_leaving();
         }
+        publication.wake();
         publication.set_reason(reason);
         if waits {
             self.phase = Phase::Leaving {
@@ -431,6 +436,10 @@ impl Connection {
     /// Until the socket has something to read, or room for what waits.
     async fn wait(&mut self) -> Result<(), CloseReason> {
         self.socket.acknowledge_at_once();
+        if !matches!(self.phase, Phase::Publishing { .. }) {
+            // Thousands may wait like this, and none of them for a burst.
+            self.input.release();
+        }
         let deadline = self.deadline(Instant::now());
         let interest = match (self.session.output().is_empty(), self.input.is_full()) {
             (true, _) => Interest::READABLE,

@@ -3,8 +3,8 @@
 //!
 //! [`Listening::start`] binds before it returns, so that a busy port is an error
 //! there and then; who names the same host and port shares the listener.
-//! Everything after runs on one process-wide runtime with two workers, made when
-//! it is first needed. Dropping the last [`Listening`] of a port closes its
+//! Everything after runs on one process-wide runtime with one worker, made when it
+//! is first needed. Dropping the last [`Listening`] of a port closes its
 //! sockets and connections without waiting for anything.
 
 mod admission;
@@ -43,15 +43,17 @@ use crate::queue::Queue;
 /// The hand-over of one route.
 pub type ItemQueue = Queue<Item>;
 
-/// The process-wide runtime. Two workers: one connection's parsing never keeps
-/// another one waiting, and a plugin has no business filling its host's cores.
+/// The process-wide runtime. One worker: it moves gigabytes a second, connections
+/// yield to each other after 128 KiB, and a second one would cost more than it
+/// brings, for each is woken to look for work that the other has already. What may
+/// block is not done here.
 fn runtime() -> io::Result<&'static Runtime> {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
     }
     let made = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .thread_name("rtmp2server")
         .enable_all()
         .build()?;

@@ -327,6 +327,11 @@ impl Publication {
         }))
     }
 
+    /// Whoever takes the media is to look after them: nothing more comes for now.
+    pub fn wake(&self) {
+        self.route.queue().wake();
+    }
+
     /// How it ends when it is dropped.
     pub fn set_reason(&mut self, reason: EndReason) {
         self.reason.get_or_insert(reason);

@@ -26,6 +26,10 @@ pub struct ChunkReader {
     streams: BTreeMap<u32, ChunkStream>,
     /// The chunk whose payload is being read.
     open: Option<OpenChunk>,
+    /// The chunk stream whose message has room for bytes that are in the input, and
+    /// may turn out to be another message's. One at a time: what is reserved ahead
+    /// is never more than one input.
+    ahead: Option<u32>,
     unfinished: usize,
     restarted: u64,
     /// Of audio, video and data messages.
@@ -67,6 +71,7 @@ impl ChunkReader {
             chunk_size: DEFAULT_CHUNK_SIZE,
             streams: BTreeMap::new(),
             open: None,
+            ahead: None,
             unfinished: 0,
             restarted: 0,
             max_media_size: limits.max_stranger_bytes,
@@ -109,6 +114,7 @@ impl ChunkReader {
         {
             self.unfinished -= body.len();
             self.restarted += 1;
+            self.ahead.take_if(|ahead| *ahead == chunk_stream_id);
         }
     }
 
@@ -147,7 +153,12 @@ impl ChunkReader {
                     limit: self.max_unfinished,
                 });
             }
-            body.append(payload, stream.length as usize, self.tailroom);
+            // Most likely the message goes on in what is at hand already.
+            let in_hand = match *self.ahead.get_or_insert(chunk.stream_id) == chunk.stream_id {
+                true => rest.len(),
+                false => 0,
+            };
+            body.append(payload, stream.length as usize, self.tailroom, in_hand);
             self.unfinished += payload.len();
             *input = rest;
 
@@ -160,6 +171,7 @@ impl ChunkReader {
             if body.len() == stream.length as usize {
                 let body = stream.partial.take().unwrap_or_default();
                 self.unfinished -= body.len();
+                self.ahead.take_if(|ahead| *ahead == chunk.stream_id);
                 return Ok(Read::Message(Message {
                     timestamp: stream.timestamp,
                     type_id: stream.type_id,
@@ -206,6 +218,7 @@ impl ChunkReader {
             if let Some(body) = stream.partial.take() {
                 self.unfinished -= body.len();
                 self.restarted += 1;
+                self.ahead.take_if(|ahead| *ahead == id);
             }
             stream.begin_message(&header);
             let limit = match stream.type_id {
