@@ -12,7 +12,7 @@ TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 PLUGIN = $(TARGET_DIR)/release/libgstrtmp2server.so
 
 .DEFAULT_GOAL := help
-.PHONY: help deps encoders build demo test test-core test-all test-newest lint install
+.PHONY: help deps encoders build demo test test-core test-all test-newest fuzz lint install
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -40,6 +40,9 @@ test-all: deps encoders
 
 test-newest: deps encoders ## run the tests on the newest GStreamer: Debian sid in a folder (needs root and 2 GB)
 	scripts/test-newest.sh
+
+fuzz: deps ## fuzz the core, each target for SECONDS (default 60); `make test` replays the corpus
+	CARGO="$(CARGO)" scripts/fuzz.sh run $(or $(SECONDS),60)
 
 lint: deps ## check format and lints
 	$(CARGO) fmt --check

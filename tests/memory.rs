@@ -1,9 +1,8 @@
 //! What a peer can make a session hold, measured by the allocator.
 
 mod core_support;
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "core_support/meter.rs"]
+mod meter;
 
 use core_support::config;
 use core_support::wire::{
@@ -11,60 +10,10 @@ use core_support::wire::{
     fmt0, fmt3, handshake, until_published,
 };
 use gstrtmp2server::rtmp::{Event, Limits, Session, Step};
-
-thread_local! {
-    /// Bytes that this thread holds, and the most that it held.
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-struct Counting;
+use meter::{Counting, Meter};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
-
-fn count(change: isize) {
-    LIVE.set(LIVE.get() + change);
-    PEAK.set(PEAK.get().max(LIVE.get()));
-}
-
-// SAFETY: every call goes to the system's allocator as it came. Growing counts
-// as if it always moved: old and new are there at once.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        count(new_size as isize);
-        count(-(layout.size() as isize));
-        unsafe { System.realloc(pointer, layout, new_size) }
-    }
-}
-
-/// Bytes held now and at most, over those held when it was made.
-struct Meter(isize);
-
-impl Meter {
-    fn new() -> Self {
-        PEAK.set(LIVE.get());
-        Self(LIVE.get())
-    }
-
-    fn live(&self) -> isize {
-        LIVE.get() - self.0
-    }
-
-    fn peak(&self) -> isize {
-        PEAK.get() - self.0
-    }
-}
 
 fn session() -> Session {
     Session::new(config(Limits::default()), [7; 32])
@@ -197,7 +146,7 @@ fn commands_are_cheap_to_refuse() {
 
 #[test]
 fn answers_are_bounded_at_any_moment() {
-    let mut input = [handshake(), connect()].concat();
+    let mut input = until_published();
     for n in 0..20_000 {
         input.extend(command("createStream", f64::from(n), None));
     }

@@ -14,6 +14,11 @@ pub struct Limits {
     /// a stranger may cost this much and no more. Real `connect` commands stay
     /// below 4 KiB even with signed tokens in several places.
     pub max_stranger_bytes: usize,
+    /// Bytes that a peer may send in all until a publish was accepted. What a
+    /// stranger says is cheap to refuse and not free; a message is a byte at
+    /// least, so this bounds their number, too. Real encoders have published
+    /// within 10 KiB, the handshake included.
+    pub max_stranger_total: usize,
     /// Chunk streams in use at once. Real encoders use 2 to 6; each one costs
     /// about 100 bytes.
     pub max_chunk_streams: usize,
@@ -33,6 +38,7 @@ impl Limits {
             // One message of full size and, interleaved with it, ordinary ones.
             max_unfinished: size.saturating_add(1 << 20),
             max_stranger_bytes: 32 << 10,
+            max_stranger_total: 256 << 10,
             max_chunk_streams: 128,
             max_output: 64 << 10,
         }

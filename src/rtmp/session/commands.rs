@@ -173,6 +173,7 @@ impl Session {
             return None;
         };
         *publication = Publication::Idle;
+        self.reader.distrust(&self.config.limits);
         self.write_status(stream_id, "status", "NetStream.Unpublish.Success", "");
         Some(Event::Unpublish(reason))
     }

@@ -92,6 +92,8 @@ pub struct Session {
     output_overdue: bool,
     counters: Counters,
     streams_created: u32,
+    /// Bytes that may still come until a publish is accepted; none = one was.
+    allowance: Option<usize>,
 }
 
 /// What exists in one phase only lives in it.
@@ -131,6 +133,7 @@ impl Session {
     /// A session that awaits C0. `seed` makes up the random part of S1.
     pub fn new(config: SessionConfig, seed: [u8; 32]) -> Self {
         let reader = ChunkReader::new(&config.limits, config.headroom, config.tailroom);
+        let allowance = Some(config.limits.max_stranger_total);
         Self {
             config,
             phase: Phase::Handshake(Box::new(ServerHandshake::new(seed))),
@@ -144,6 +147,7 @@ impl Session {
                 ..Counters::default()
             },
             streams_created: 0,
+            allowance,
         }
     }
 
@@ -163,16 +167,24 @@ impl Session {
         let offered = input.len();
         let step = match full {
             true => Ok(Step::NeedMore),
-            false => self.step(input),
+            false => self.step_within_allowance(input),
         };
-        self.counters.in_bytes_total += (offered - input.len()) as u64;
+        let consumed = offered - input.len();
+        self.counters.in_bytes_total += consumed as u64;
+        if let Some(allowance) = &mut self.allowance {
+            *allowance -= consumed;
+        }
         match step {
             Ok(Step::NeedMore) => {
                 self.acknowledge();
                 self.output_overdue = self.output.len() > limit;
             }
             Ok(Step::Event(_)) => {}
-            Err(ref error) => self.farewell(error),
+            Err(ref error) => {
+                self.farewell(error);
+                // The connection lingers so that the peer can read that.
+                self.reader.clear();
+            }
         }
         step
     }
@@ -200,6 +212,7 @@ impl Session {
                     aggregate: None,
                 };
                 self.reader.trust(&self.config.limits);
+                self.allowance = None;
                 self.write_publish_start(stream_id);
             }
             other => *publication = other,
@@ -223,6 +236,7 @@ impl Session {
             && let Publication::Publishing { stream_id, .. } = *publication
         {
             *publication = Publication::Idle;
+            self.reader.distrust(&self.config.limits);
             self.write_status(stream_id, "error", code, description);
         }
     }
@@ -244,6 +258,16 @@ impl Session {
         true
     }
 
+    /// Bytes held of messages that are not whole yet.
+    pub fn unfinished_bytes(&self) -> usize {
+        self.reader.unfinished()
+    }
+
+    /// Chunk streams that the peer has used.
+    pub fn chunk_streams(&self) -> usize {
+        self.reader.chunk_streams()
+    }
+
     /// Whether the handshake was completed.
     pub fn is_past_handshake(&self) -> bool {
         !matches!(self.phase, Phase::Handshake(_))
@@ -260,6 +284,16 @@ impl Session {
         )
     }
 
+    fn is_deciding(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Connected {
+                publication: Publication::Deciding { .. },
+                ..
+            }
+        )
+    }
+
     /// Figures up to now.
     pub fn counters(&self) -> Counters {
         Counters {
@@ -268,6 +302,23 @@ impl Session {
             restarted_messages: self.reader.restarted(),
             ..self.counters
         }
+    }
+
+    /// Shows the session no more than a stranger may send, so that how much came in
+    /// one read decides nothing.
+    fn step_within_allowance(&mut self, input: &mut &[u8]) -> Result<Step, Error> {
+        let (mut allowed, beyond) = match self.allowance {
+            Some(allowance) => input.split_at(allowance.min(input.len())),
+            None => (*input, &[][..]),
+        };
+        let step = self.step(&mut allowed);
+        *input = &input[input.len() - beyond.len() - allowed.len()..];
+        let waits_for_us = self.is_deciding() || self.output.len() > self.config.limits.max_output;
+        if step == Ok(Step::NeedMore) && !beyond.is_empty() && !waits_for_us {
+            let limit = self.config.limits.max_stranger_total;
+            return Err(Error::TooMuchBeforePublish { limit });
+        }
+        step
     }
 
     fn step(&mut self, input: &mut &[u8]) -> Result<Step, Error> {
@@ -304,6 +355,7 @@ impl Session {
                 }
                 Phase::Connecting | Phase::Connected { .. } => match self.reader.read(input)? {
                     Read::NeedMore => return Ok(Step::NeedMore),
+                    Read::Stray => self.counters.stray_media += 1,
                     Read::Message(message) => {
                         if let Some(event) = self.message(message)? {
                             return Ok(Step::Event(event));
