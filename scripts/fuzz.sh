@@ -48,13 +48,13 @@ seed)
 minimise)
     build
     for name in $targets; do
-        # Of the committed corpus and what was found since; regressions stay.
+        # Of the committed corpus and what was found since; regressions and what was made by hand stay.
         smaller=$(mktemp --directory)
         mkdir -p "$target/fuzz/corpus/$name"
         # Each covers something of its own; how often it does would make thousands.
         "$target/fuzz/x86_64-unknown-linux-gnu/release/$name" -merge=1 -use_counters=0 -max_len=$max_length \
             "$smaller" "$corpus/$name" "$target/fuzz/corpus/$name"
-        find "$corpus/$name" -type f ! -name 'regression-*' -delete
+        find "$corpus/$name" -type f ! -name 'regression-*' ! -name 'made-*' -delete
         find "$smaller" -type f -exec mv {} "$corpus/$name/" \;
         rm --recursive "$smaller"
     done

@@ -165,7 +165,12 @@ fn weigh(limits: &Limits, mut input: &[u8]) {
     loop {
         let unfinished = session.unfinished_bytes();
         let polled = session.poll(&mut input);
+        let handed_out = match &polled {
+            Ok(Step::Event(Event::Media(media))) => media.body.len(),
+            _ => 0,
+        };
         let most = GROWTH * unfinished.max(session.unfinished_bytes())
+            + handed_out
             + CHUNK_STREAM * limits.max_chunk_streams
             + GROWTH * (limits.max_output + HANDSHAKE + ANSWER)
             // Application, server and key of a connect and a publish.
