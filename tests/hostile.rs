@@ -114,7 +114,7 @@ fn nonsense(address: SocketAddr) {
         ),
         (
             "a deep command",
-            peer::connect_with(&STRICT_ARRAY_OF_ONE.repeat(5_000)),
+            peer::connect_with(&STRICT_ARRAY_OF_ONE.repeat(3_000)),
         ),
         ("300 MB of unfinished messages", unfinished),
         (

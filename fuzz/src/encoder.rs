@@ -349,8 +349,8 @@ impl Encoder {
     }
 
     fn aggregate(&mut self, time: u32, parts: &[Part]) {
-        const MOST: usize = 50;
-        let parts = &parts[..parts.len().min(MOST)];
+        let most = if self.published { 50 } else { 20 };
+        let parts = &parts[..parts.len().min(most)];
         let mut body = Vec::new();
         for part in parts {
             let payload = self.random.bytes(part.length.into());

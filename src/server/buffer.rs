@@ -52,6 +52,17 @@ impl ReadBuffer {
         &mut self.bytes[self.end..]
     }
 
+    /// Back to what a connection starts with, unless more than that waits to be
+    /// consumed.
+    pub fn shrink(&mut self) {
+        if self.bytes.len() > MIN && self.unread().len() < MIN {
+            let _ = self.room();
+            self.bytes.truncate(MIN);
+            self.bytes.shrink_to_fit();
+            self.small_reads = 0;
+        }
+    }
+
     /// `n` bytes were read into [`room`](Self::room).
     pub fn filled(&mut self, n: usize, may_grow: bool) {
         let room = self.bytes.len() - self.end;
@@ -110,6 +121,24 @@ mod tests {
             buffer.keep(0);
         }
         assert_eq!(buffer.bytes.capacity(), MIN);
+    }
+
+    #[test]
+    fn shrinking_loses_nothing() {
+        let mut buffer = ReadBuffer::new();
+        for _ in 0..10 {
+            let room = buffer.room().len();
+            read(&mut buffer, &vec![0; room]);
+            buffer.keep(0);
+        }
+        let sent: Vec<u8> = (0..=255).cycle().take(MIN + 1000).collect();
+        read(&mut buffer, &sent);
+        for left in [MIN, 5, 0] {
+            buffer.keep(left);
+            buffer.shrink();
+            assert_eq!(buffer.unread(), &sent[sent.len() - left..]);
+            assert_eq!(buffer.bytes.capacity() == MIN, left < MIN);
+        }
     }
 
     #[test]

@@ -338,6 +338,10 @@ impl Connection {
 
     /// Until the socket has something to read, or room for what waits.
     async fn wait(&mut self) -> Result<(), CloseReason> {
+        if !matches!(self.phase, Phase::Publishing { .. }) {
+            // Many may have published before.
+            self.input.shrink();
+        }
         acknowledge_at_once(&self.stream);
         let deadline = self.deadline(Instant::now());
         let interest = match (self.session.output().is_empty(), self.input.is_full()) {
@@ -385,6 +389,9 @@ impl Connection {
             CloseReason::Finished => EndReason::Finished,
             other => EndReason::Lost(other.to_string()),
         });
+        // Nothing is read any more but into the void.
+        self.input.keep(0);
+        self.input.shrink();
         // Who closed, or was given its time already, reads nothing any more.
         if !matches!(
             reason,

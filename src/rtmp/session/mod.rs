@@ -156,7 +156,7 @@ impl Session {
     /// On an error what the peer should still read is in [`output`](Self::output):
     /// write it, then close.
     pub fn poll(&mut self, input: &mut &[u8]) -> Result<Step, Error> {
-        let limit = self.config.limits.max_output;
+        let limit = self.max_output();
         let overdue = std::mem::take(&mut self.output_overdue);
         let full = self.output.len() > limit;
         // Only who has had the chance to write it and could not has a peer that
@@ -284,6 +284,15 @@ impl Session {
         )
     }
 
+    /// Answers that may wait.
+    fn max_output(&self) -> usize {
+        let limits = &self.config.limits;
+        match self.allowance {
+            Some(_) => limits.max_output.min(limits.max_stranger_bytes / 2),
+            None => limits.max_output,
+        }
+    }
+
     fn is_deciding(&self) -> bool {
         matches!(
             self.phase,
@@ -313,7 +322,7 @@ impl Session {
         };
         let step = self.step(&mut allowed);
         *input = &input[input.len() - beyond.len() - allowed.len()..];
-        let waits_for_us = self.is_deciding() || self.output.len() > self.config.limits.max_output;
+        let waits_for_us = self.is_deciding() || self.output.len() > self.max_output();
         if step == Ok(Step::NeedMore) && !beyond.is_empty() && !waits_for_us {
             let limit = self.config.limits.max_stranger_total;
             return Err(Error::TooMuchBeforePublish { limit });
@@ -364,7 +373,7 @@ impl Session {
                 },
             }
             // A flood of requests in one read must not outgrow the bound either.
-            if self.output.len() > self.config.limits.max_output {
+            if self.output.len() > self.max_output() {
                 return Ok(Step::NeedMore);
             }
         }
