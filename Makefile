@@ -13,7 +13,7 @@ PLUGIN = $(TARGET_DIR)/release/libgstrtmp2server.so
 
 .DEFAULT_GOAL := help
 .PHONY: help deps encoders build demo test test-core test-all test-newest test-obs test-ingest test-cinstall test-deb \
-	fire scale soak bench callgrind lint lint-ingest install deb
+	fuzz fire scale soak bench callgrind lint lint-ingest install deb
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -44,6 +44,9 @@ test-all: deps encoders
 
 test-newest: deps encoders ## run the tests on the newest GStreamer: Debian sid in a folder (needs root and 2 GB)
 	scripts/test-newest.sh
+
+fuzz: deps ## fuzz the core, each target for SECONDS (default 60); `make test` replays the corpus
+	CARGO="$(CARGO)" scripts/fuzz.sh run $(or $(SECONDS),60)
 
 scale: deps ## measure what 25 to 200 publishers on one port cost, on an otherwise idle machine
 	$(CARGO) test --release --test scale -- --ignored --nocapture --test-threads=1 figures

@@ -21,6 +21,8 @@ use support::publishers::Ffmpeg;
 const DEADLINE: Duration = Duration::from_secs(30);
 /// From accept to publish.
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(10);
+/// Of messages.
+const UNKNOWN_TYPE: u8 = 99;
 
 /// Runs a test while no other one runs: descriptors and panics are those of the whole process. After it, there are as
 /// many descriptors as before, and nothing has panicked.
@@ -107,7 +109,7 @@ fn nonsense(address: SocketAddr) {
             chunk
         })
         .collect();
-    let kinds: [(&str, Vec<u8>); 4] = [
+    let kinds: [(&str, Vec<u8>); 5] = [
         ("garbage", vec![0xFF; 10_000]),
         (
             "a chunk size of 0",
@@ -115,9 +117,13 @@ fn nonsense(address: SocketAddr) {
         ),
         (
             "a deep command",
-            peer::connect_with(&STRICT_ARRAY_OF_ONE.repeat(5_000)),
+            peer::connect_with(&STRICT_ARRAY_OF_ONE.repeat(3_000)),
         ),
         ("300 MB of unfinished messages", unfinished),
+        (
+            "3,000 messages of no meaning",
+            peer::message(UNKNOWN_TYPE, 0, &[0; 100]).repeat(3000),
+        ),
     ];
     for (what, bytes) in kinds {
         let began = Instant::now();
@@ -139,12 +145,11 @@ fn ping_flood(address: SocketAddr) {
     assert!(took < PUBLISH_DEADLINE, "closed after {took:?}");
 }
 
-/// Never says anything that matters, and never stops.
+/// Never says anything that matters, never stops, and never says too much at once.
 fn endless_talk(address: SocketAddr) {
-    const UNKNOWN_TYPE: u8 = 99;
     let mut stream = peer::shake_hands(address).unwrap();
-    let chatter = peer::message(UNKNOWN_TYPE, 0, &[0; 100]).repeat(1000);
-    peer::flood(&mut stream, &chatter).unwrap();
+    let chatter = peer::message(UNKNOWN_TYPE, 0, &[0; 100]);
+    peer::flood_in_steps(&mut stream, &chatter, Duration::from_millis(20)).unwrap();
 }
 
 /// Those that wait for something that never comes, and when they began to.
@@ -200,7 +205,7 @@ fn a_publisher_is_complete_beside_hostile_peers() {
         insist_on(&recording, "handshake-failures", 201 + 100 + 2);
         insist_on(&recording, "rejected", 3);
         // The publisher; two more idlers, the talker; credentials, nonsense, pings.
-        insist_on(&recording, "connections", 303 + 1 + 3 + 3 + 4 + 1);
+        insist_on(&recording, "connections", 303 + 1 + 3 + 3 + 5 + 1);
         assert!(wait_until(DEADLINE, || {
             recording.counter("idle-connections") == 0
         }));

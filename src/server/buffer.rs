@@ -46,10 +46,16 @@ impl ReadBuffer {
         !self.bytes.is_empty() && self.end - self.start == self.bytes.len()
     }
 
-    /// Gives the memory back, if nothing is in it.
+    /// Gives memory back: all of it if nothing is in it, else down to what a connection
+    /// starts with if that is enough.
     pub fn release(&mut self) {
         if self.start == self.end {
             *self = Self::new();
+        } else if self.bytes.len() > MIN && self.unread().len() < MIN {
+            let _ = self.room();
+            self.bytes.truncate(MIN);
+            self.bytes.shrink_to_fit();
+            self.small_reads = 0;
         }
     }
 
@@ -136,6 +142,24 @@ mod tests {
         assert_eq!(buffer.bytes.capacity(), 0);
         read(&mut buffer, &[8; 100]);
         assert_eq!(buffer.unread(), [8; 100]);
+    }
+
+    #[test]
+    fn releasing_loses_nothing() {
+        let mut buffer = ReadBuffer::new();
+        for _ in 0..10 {
+            let room = buffer.room().len();
+            read(&mut buffer, &vec![0; room]);
+            buffer.keep(0);
+        }
+        let sent: Vec<u8> = (0..=255).cycle().take(MIN + 1000).collect();
+        read(&mut buffer, &sent);
+        for left in [MIN, 5] {
+            buffer.keep(left);
+            buffer.release();
+            assert_eq!(buffer.unread(), &sent[sent.len() - left..]);
+            assert_eq!(buffer.bytes.capacity() == MIN, left < MIN);
+        }
     }
 
     #[test]

@@ -504,6 +504,9 @@ impl Connection {
             CloseReason::TakenOver(newcomer) => EndReason::TakenOver(*newcomer),
             other => EndReason::Lost(other.to_string()),
         });
+        // Nothing is read any more but into the void.
+        self.input.keep(0);
+        self.input.release();
         // Who closed, or was given its time already, reads nothing any more.
         if !matches!(
             reason,

@@ -130,12 +130,18 @@ pub fn listen(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
 
 /// Sends the same again and again, reading nothing, until the server has closed.
 pub fn flood(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+    flood_in_steps(stream, bytes, Duration::ZERO)
+}
+
+/// The same, with a pause behind each.
+pub fn flood_in_steps(stream: &mut TcpStream, bytes: &[u8], pause: Duration) -> io::Result<()> {
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
         match stream.write_all(bytes) {
             Err(e) if is_closed(&e) => return Ok(()),
             result => result?,
         }
+        std::thread::sleep(pause);
     }
     Err(ErrorKind::TimedOut.into())
 }

@@ -13,11 +13,9 @@ use crate::amf0::Value;
 impl Session {
     pub(super) fn command(&mut self, message: &Message) -> Result<Option<Event>, Error> {
         let limit = self.config.limits.max_stranger_bytes;
+        let too_large = |declared| Error::MessageTooLarge { declared, limit };
         if message.body.len() > limit {
-            return Err(Error::MessageTooLarge {
-                declared: message.body.len(),
-                limit,
-            });
+            return Err(too_large(message.body.len()));
         }
         let Some(call) = Call::decode(&message.body, message.type_id == type_id::COMMAND_AMF3)
         else {
@@ -29,6 +27,10 @@ impl Session {
         // read to its end is no reason to lose a publisher.
         if let ("connect" | "publish", Some(damage)) = (call.name.as_str(), call.damage) {
             return Err(damage.into());
+        }
+        // These are kept, and a byte that is no UTF-8 has become three.
+        if matches!(call.name.as_str(), "connect" | "publish") && call.text_len() > limit {
+            return Err(too_large(call.text_len()));
         }
         match call.name.as_str() {
             "connect" => return Ok(self.connect(&call)),
@@ -148,6 +150,7 @@ impl Session {
             return None;
         };
         *publication = Publication::Idle;
+        self.reader.distrust(&self.config.limits);
         self.write_status(stream_id, "status", "NetStream.Unpublish.Success", "");
         Some(Event::Unpublish(reason))
     }

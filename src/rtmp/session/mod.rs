@@ -94,6 +94,8 @@ pub struct Session {
     output_overdue: bool,
     counters: Counters,
     streams_created: u32,
+    /// Bytes that may still come until a publish is accepted; none = one was.
+    allowance: Option<usize>,
 }
 
 /// What exists in one phase only lives in it.
@@ -149,6 +151,7 @@ impl Session {
     /// A session that awaits C0. `seed` makes up the random part of S1.
     pub fn new(config: SessionConfig, seed: [u8; 32]) -> Self {
         let reader = ChunkReader::new(&config.limits, config.headroom, config.tailroom);
+        let allowance = Some(config.limits.max_stranger_total);
         Self {
             config,
             phase: Phase::Handshake(Box::new(ServerHandshake::new(seed))),
@@ -162,6 +165,7 @@ impl Session {
                 ..Counters::default()
             },
             streams_created: 0,
+            allowance,
         }
     }
 
@@ -170,7 +174,7 @@ impl Session {
     /// On an error what the peer should still read is in [`output`](Self::output):
     /// write it, then close.
     pub fn poll(&mut self, input: &mut &[u8]) -> Result<Step, Error> {
-        let limit = self.config.limits.max_output;
+        let limit = self.max_output();
         let overdue = std::mem::take(&mut self.output_overdue);
         let full = self.output.len() > limit;
         // Only who has had the chance to write it and could not has a peer that
@@ -181,16 +185,24 @@ impl Session {
         let offered = input.len();
         let step = match full {
             true => Ok(Step::NeedMore),
-            false => self.step(input),
+            false => self.step_within_allowance(input),
         };
-        self.counters.in_bytes_total += (offered - input.len()) as u64;
+        let consumed = offered - input.len();
+        self.counters.in_bytes_total += consumed as u64;
+        if let Some(allowance) = &mut self.allowance {
+            *allowance -= consumed;
+        }
         match step {
             Ok(Step::NeedMore) => {
                 self.acknowledge();
                 self.output_overdue = self.output.len() > limit;
             }
             Ok(Step::Event(_)) => {}
-            Err(ref error) => self.farewell(error),
+            Err(ref error) => {
+                self.farewell(error);
+                // The connection lingers so that the peer can read that.
+                self.reader.clear();
+            }
         }
         step
     }
@@ -245,6 +257,7 @@ impl Session {
                     aggregate: None,
                 };
                 self.reader.trust(&self.config.limits);
+                self.allowance = None;
                 self.write_publish_start(stream_id);
             }
             other => *publication = other,
@@ -268,6 +281,7 @@ impl Session {
             && let Publication::Publishing { stream_id, .. } = *publication
         {
             *publication = Publication::Idle;
+            self.reader.distrust(&self.config.limits);
             self.write_status(stream_id, "error", code, description);
         }
     }
@@ -298,6 +312,16 @@ impl Session {
         }
     }
 
+    /// Bytes held of messages that are not whole yet.
+    pub fn unfinished_bytes(&self) -> usize {
+        self.reader.unfinished()
+    }
+
+    /// Chunk streams that the peer has used.
+    pub fn chunk_streams(&self) -> usize {
+        self.reader.chunk_streams()
+    }
+
     /// Whether the handshake was completed.
     pub fn is_past_handshake(&self) -> bool {
         !matches!(self.phase, Phase::Handshake(_))
@@ -314,6 +338,25 @@ impl Session {
         )
     }
 
+    /// Answers that may wait.
+    fn max_output(&self) -> usize {
+        let limits = &self.config.limits;
+        match self.allowance {
+            Some(_) => limits.max_output.min(limits.max_stranger_bytes / 2),
+            None => limits.max_output,
+        }
+    }
+
+    fn is_deciding(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Connected {
+                publication: Publication::Deciding { .. },
+                ..
+            }
+        )
+    }
+
     /// Figures up to now.
     pub fn counters(&self) -> Counters {
         Counters {
@@ -322,6 +365,23 @@ impl Session {
             restarted_messages: self.reader.restarted(),
             ..self.counters
         }
+    }
+
+    /// Shows the session no more than a stranger may send, so that how much came in
+    /// one read decides nothing.
+    fn step_within_allowance(&mut self, input: &mut &[u8]) -> Result<Step, Error> {
+        let (mut allowed, beyond) = match self.allowance {
+            Some(allowance) => input.split_at(allowance.min(input.len())),
+            None => (*input, &[][..]),
+        };
+        let step = self.step(&mut allowed);
+        *input = &input[input.len() - beyond.len() - allowed.len()..];
+        let waits_for_us = self.is_deciding() || self.output.len() > self.max_output();
+        if step == Ok(Step::NeedMore) && !beyond.is_empty() && !waits_for_us {
+            let limit = self.config.limits.max_stranger_total;
+            return Err(Error::TooMuchBeforePublish { limit });
+        }
+        step
     }
 
     fn step(&mut self, input: &mut &[u8]) -> Result<Step, Error> {
@@ -359,6 +419,7 @@ impl Session {
                 }
                 Phase::Connecting | Phase::Connected { .. } => match self.reader.read(input)? {
                     Read::NeedMore => return Ok(Step::NeedMore),
+                    Read::Stray => self.counters.stray_media += 1,
                     Read::Message(message) => {
                         if let Some(event) = self.message(message)? {
                             return Ok(Step::Event(event));
@@ -367,7 +428,7 @@ impl Session {
                 },
             }
             // A flood of requests in one read must not outgrow the bound either.
-            if self.output.len() > self.config.limits.max_output {
+            if self.output.len() > self.max_output() {
                 return Ok(Step::NeedMore);
             }
         }
