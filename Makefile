@@ -12,7 +12,7 @@ TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 PLUGIN = $(TARGET_DIR)/release/libgstrtmp2server.so
 
 .DEFAULT_GOAL := help
-.PHONY: help deps encoders build demo test test-core test-all test-newest test-obs test-ingest test-cinstall test-deb fire lint lint-ingest install deb
+.PHONY: help deps encoders build demo test test-core test-all test-newest test-obs test-ingest test-cinstall test-deb fire scale soak lint lint-ingest install deb
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -39,10 +39,17 @@ test-core: deps
 	$(CARGO) test --no-default-features $(TEST_FLAGS)
 
 test-all: deps encoders
-	G_DEBUG=fatal-criticals $(CARGO) test $(TEST_FLAGS)
+	scripts/traced.sh $(CARGO) test $(TEST_FLAGS)
 
 test-newest: deps encoders ## run the tests on the newest GStreamer: Debian sid in a folder (needs root and 2 GB)
 	scripts/test-newest.sh
+
+scale: deps ## measure what 25 to 200 publishers on one port cost, on an otherwise idle machine
+	$(CARGO) test --release --test scale -- --ignored --nocapture --test-threads=1 figures
+
+soak: deps ## publishers coming and going on 20 routes for MINUTES=30; writes docs/soak.md
+	RTMP2SERVER_SOAK_MINUTES=$(or $(MINUTES),30) RTMP2SERVER_SOAK_REPORT=docs/soak.md \
+		$(CARGO) test --release --test soak -- --nocapture
 
 fire: deps ## one publisher beside all attacks for MINUTES=10, on an otherwise idle machine
 	RTMP2SERVER_FIRE_SECONDS=$$(($(or $(MINUTES),10) * 60)) $(CARGO) test --release --test under_fire -- --nocapture
@@ -69,6 +76,7 @@ lint: deps ## check format and lints
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --no-default-features -- -D warnings
 	$(CARGO) clippy --all-targets --no-default-features --features server -- -D warnings
+	$(CARGO) clippy --all-targets --no-default-features --features element -- -D warnings
 	$(CARGO) clippy --all-targets -- -D warnings
 
 lint-ingest: deps ingest-deps ## the same for examples/ingest

@@ -5,7 +5,8 @@ set -eu
 # Building: a linker, pkg-config and the GStreamer headers.
 # Tests and demo: gst-launch-1.0; videotestsrc and audiotestsrc (base), flvmux and aacparse (good),
 # rtmp2sink, rtmpsink and voaacenc (bad), x264enc (ugly), decoders (libav); ffmpeg with ffprobe;
-# pip, with which install-encoders.sh gets newer ones; ip, for tests of a network that is cut.
+# GObject introspection for applications in Python; pip, with which install-encoders.sh gets newer ones; ip, for tests
+# of a network that is cut; TLS for rtmp2sink (glib-networking); haproxy.
 packages="
     gcc
     libc6-dev
@@ -18,8 +19,12 @@ packages="
     gstreamer1.0-plugins-ugly
     gstreamer1.0-libav
     ffmpeg
+    python3-gi
+    gir1.2-gstreamer-1.0
     python3-pip
     iproute2
+    glib-networking
+    haproxy
 "
 
 if ! command -v dpkg-query >/dev/null; then

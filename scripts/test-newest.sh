@@ -4,8 +4,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-root=${SID_ROOT:-$PWD/target/sid}
-packages="gstreamer1.0-tools,gstreamer1.0-plugins-base,gstreamer1.0-plugins-good,gstreamer1.0-plugins-bad,gstreamer1.0-plugins-ugly,ffmpeg,iproute2"
+target=$(realpath --canonicalize-missing "${CARGO_TARGET_DIR:-target}")
+root=${SID_ROOT:-$target/sid}
+packages="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
+    gstreamer1.0-plugins-ugly gstreamer1.0-libav python3-gi gir1.2-gstreamer-1.0 ffmpeg iproute2"
 
 if [ "$(id -u)" -ne 0 ]; then
     echo "test-newest needs root, for debootstrap and chroot" >&2
@@ -15,7 +17,8 @@ if ! command -v debootstrap >/dev/null; then
     apt-get update
     DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends debootstrap
 fi
-if [ ! -e "$root/.complete" ]; then
+# A folder that is complete says for which packages.
+if [ "$(cat "$root/.complete" 2>/dev/null)" != "$packages" ]; then
     rm --recursive --force --one-file-system "$root"
     # The mirror that this machine uses itself.
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head --lines=1)
@@ -24,8 +27,9 @@ if [ ! -e "$root/.complete" ]; then
     echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/snapshot"
     chroot "$root" apt-get update
     chroot "$root" env DEBIAN_FRONTEND=noninteractive \
-        apt-get install --yes --no-install-recommends ${packages//,/ }
-    touch "$root/.complete"
+        apt-get install --yes --no-install-recommends $packages
+    chroot "$root" apt-get clean
+    printf '%s\n' "$packages" >"$root/.complete"
 fi
 # debootstrap makes none.
 [ -e "$root/etc/hosts" ] || printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
@@ -47,10 +51,12 @@ for place in /proc /dev /dev/shm; do
     mount --bind "$place" "$root$place"
     mounted=("$root$place" "${mounted[@]}")
 done
-# At the same path, because tests know where their crate is.
-mkdir --parents "$root$PWD"
-mount --bind "$PWD" "$root$PWD"
-mounted=("$root$PWD" "${mounted[@]}")
+# At the same paths, because tests know where their crate is, and what was built with them.
+for place in "$PWD" "$target"; do
+    mkdir --parents "$root$place"
+    mount --bind "$place" "$root$place"
+    mounted=("$root$place" "${mounted[@]}")
+done
 
 chroot "$root" gst-inspect-1.0 --version | tail --lines=2
 status=0
@@ -58,7 +64,7 @@ for name in "${tests[@]}"; do
     binary=$(cargo test --no-run --test "$name" --message-format=json 2>/dev/null |
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail --lines=1)
     echo "== $name"
-    chroot "$root" env --chdir="$PWD" RTMP2SERVER_REPEAT="${RTMP2SERVER_REPEAT:-3}" \
+    chroot "$root" env --chdir="$PWD" G_DEBUG=fatal-criticals RTMP2SERVER_REPEAT="${RTMP2SERVER_REPEAT:-3}" \
         timeout 600 "$binary" || status=1
 done
 exit "$status"

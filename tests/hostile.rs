@@ -10,7 +10,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
+use support::client::{Client, tags};
 use support::flv::{self, Kind, Rules, Tag};
+use support::login::{answer, turned_away};
 use support::own_process::{descriptors, panics, resident_bytes, wait_until, watch_for_panics};
 use support::peer;
 use support::pipeline::Recording;
@@ -460,5 +462,40 @@ fn what_a_silent_connection_costs() {
         assert!(each < 32 << 10, "{each} bytes per silent connection");
         drop(silent);
         insist_on(&recording, "handshake-failures", MANY as u64);
+    });
+}
+
+/// Whoever asks for login challenges costs nothing, and does not push out those of others.
+#[test]
+fn a_flood_of_login_questions() {
+    const QUESTIONS: usize = 2000;
+    alone(|directory| {
+        let properties = "loop=true username=alice password=s3cret";
+        let recording = Recording::start(directory, properties).unwrap();
+        let server = recording.address();
+        let honest = answer(server, "alice", "s3cret");
+        // No failures among them: those are told on the bus, which keeps them.
+        let [none, adobe, llnw] = ["", "?authmod=adobe&user=alice", "?authmod=llnw&user=alice"];
+        let ask = |times: usize| {
+            for query in [none, adobe, llnw, adobe].iter().cycle().take(times) {
+                turned_away(server, &format!("live{query}"));
+            }
+        };
+        // What it costs at first and stays, such as what the allocator keeps.
+        ask(QUESTIONS / 4);
+        let before = resident_bytes();
+        ask(QUESTIONS);
+        let grown = resident_bytes().saturating_sub(before);
+        // A number kept for each challenge would be as much.
+        assert!(grown < 64 << 10, "{grown} bytes more");
+        let mut client = Client::connect(server, &honest).unwrap();
+        client.must_publish("test").unwrap();
+        let sent = tags(50, 300);
+        client.send_all(&sent).unwrap();
+        client.close().unwrap();
+        recording.wait_for_counter("pushed", 50).unwrap();
+        assert_eq!(recording.counter("session"), 1);
+        recording.send_eos();
+        insist_on_same(&sent, &recording.finish().unwrap());
     });
 }

@@ -54,7 +54,31 @@ fn describe_property(text: &mut String, spec: &glib::ParamSpec) {
         )
         .unwrap();
     }
+    if let Some(values) = glib::EnumClass::with_type(spec.value_type()) {
+        for value in values.values() {
+            writeln!(text, "    {}: {}", value.nick(), value.name()).unwrap();
+        }
+    }
     writeln!(text, "    default: {default}").unwrap();
+}
+
+/// All that the type itself has, in the order of the alphabet.
+fn signals(of: glib::Type) -> Vec<glib::subclass::SignalId> {
+    use glib::translate::{FromGlib, IntoGlib};
+    let mut count = 0;
+    // SAFETY: the array that is returned has as many elements as are told, and is ours to free.
+    let mut ids: Vec<_> = unsafe {
+        let ids = glib::gobject_ffi::g_signal_list_ids(of.into_glib(), &mut count);
+        let found = std::slice::from_raw_parts(ids, count as usize);
+        let found = found
+            .iter()
+            .map(|id| glib::subclass::SignalId::from_glib(*id));
+        let found = found.collect();
+        glib::ffi::g_free(ids.cast());
+        found
+    };
+    ids.sort_by_key(|id| id.query().signal_name().to_owned());
+    ids
 }
 
 fn describe_signal(text: &mut String, id: glib::subclass::SignalId) {
@@ -111,17 +135,7 @@ fn describe() -> String {
     for spec in &properties {
         describe_property(&mut text, spec);
     }
-    let mut signals = vec![
-        "caller-added",
-        "caller-connecting",
-        "caller-rejected",
-        "caller-removed",
-        "disconnect-publisher",
-        "request-reconnect",
-    ];
-    signals.sort_unstable();
-    for name in signals {
-        let id = glib::subclass::SignalId::lookup(name, own).expect(name);
+    for id in signals(own) {
         describe_signal(&mut text, id);
     }
     // Those that are always there; a publisher adds some that describe it.

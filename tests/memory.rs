@@ -75,6 +75,7 @@ fn feed(session: &mut Session, mut input: &[u8]) {
     let input = &mut input;
     loop {
         match session.poll(input).expect("no error") {
+            Step::Event(Event::Connect(_)) => session.accept_connect(),
             Step::Event(Event::Publish(_)) => session.accept_publish(),
             Step::Event(_) => {}
             Step::NeedMore if session.output().is_empty() => break,

@@ -47,7 +47,8 @@ impl Messages {
 
     /// Waits until there are `count` of this name. To be asked before the end, for which all others are skipped.
     fn wait_for(&mut self, name: &str, count: usize) -> Vec<gst::Structure> {
-        let deadline = Instant::now() + DEADLINE;
+        // Longer than keepalive takes.
+        let deadline = Instant::now() + 2 * DEADLINE;
         loop {
             let found: Vec<_> = self
                 .seen

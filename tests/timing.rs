@@ -51,14 +51,14 @@ fn a_publisher_whose_clock_wraps() {
     one_publisher(Duration::from_secs(3), "2147482.648");
 }
 
-fn two_publishers(second_start: &str) {
-    in_real_time(|| try_two_publishers(second_start));
+fn two_publishers(first_start: &str, second_start: &str) {
+    in_real_time(|| try_two_publishers(first_start, second_start));
 }
 
-fn try_two_publishers(second_start: &str) {
+fn try_two_publishers(first_start: &str, second_start: &str) {
     let directory = tempfile::tempdir().unwrap();
     let playback = Playback::start("loop=true", Duration::from_secs(3));
-    let first = publish(playback.port(), directory.path(), "0")
+    let first = publish(playback.port(), directory.path(), first_start)
         .finish()
         .unwrap();
     // The gap is what this is about.
@@ -75,15 +75,22 @@ fn try_two_publishers(second_start: &str) {
 
 #[test]
 fn a_second_publisher_starts_at_zero() {
-    two_publishers("0");
+    two_publishers("0", "0");
 }
 
 #[test]
 fn a_second_publisher_goes_on_counting() {
-    two_publishers("2");
+    two_publishers("0", "2");
 }
 
 #[test]
 fn a_second_publisher_steps_back() {
-    two_publishers("1.96");
+    two_publishers("0", "1.96");
+}
+
+/// The first one's times wrap, or the second one's place is behind the wrap.
+#[test]
+fn two_publishers_across_a_wrap() {
+    two_publishers("2147482.648", "0");
+    two_publishers("2147480.648", "2147482.648");
 }

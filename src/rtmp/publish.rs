@@ -12,9 +12,11 @@ use crate::amf0::{Object, Value};
 pub struct Connect {
     /// Application without query and outer slashes: `live` of `/live/?vhost=a`.
     pub app: String,
-    /// What followed a `?` in the application, without it.
-    pub app_query: String,
-    /// `tcUrl`: where the client believes it connected to.
+    /// `app` as the client sent it. The query may hold a token or the response of a
+    /// login. Never log it.
+    pub app_as_sent: String,
+    /// `tcUrl`: where the client believes it connected to. Most have the query of
+    /// the application here as well. Never log it.
     pub tc_url: String,
     /// `flashVer`: the client's name for itself.
     pub flash_ver: String,
@@ -30,10 +32,10 @@ impl Connect {
             without_nul(value.unwrap_or_default())
         };
         let app = string("app");
-        let (app, query) = app.split_once('?').unwrap_or((&app, ""));
+        let (name, _query) = app.split_once('?').unwrap_or((&app, ""));
         Self {
-            app: app.trim_matches('/').to_owned(),
-            app_query: query.to_owned(),
+            app: name.trim_matches('/').to_owned(),
+            app_as_sent: app,
             tc_url: string("tcUrl"),
             flash_ver: string("flashVer"),
             object_encoding: object
@@ -43,15 +45,27 @@ impl Connect {
             capabilities: Capabilities::from_connect(object),
         }
     }
+
+    /// What followed the first `?` in the application, without it.
+    pub fn app_query(&self) -> &str {
+        let query = self.app_as_sent.split_once('?');
+        query.map_or("", |(_, query)| query)
+    }
+
+    /// The application for people to read, before it is known whether its last part
+    /// is the stream key: without that part, if there are several.
+    pub fn public_app(&self) -> &str {
+        self.app.rsplit_once('/').map_or(&self.app, |(app, _)| app)
+    }
 }
 
-/// Leaves out everything that may hold the key, as some put the whole URL where only
-/// the server belongs: people log with `{:?}`.
+/// Leaves out everything that may hold a key, a token or a login: people log with
+/// `{:?}`.
 impl fmt::Debug for Connect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connect")
+            .field("app", &self.public_app())
             .field("flash_ver", &self.flash_ver)
-            .field("object_encoding", &self.object_encoding)
             .field("capabilities", &self.capabilities)
             .finish_non_exhaustive()
     }
@@ -123,5 +137,46 @@ impl fmt::Display for UnpublishReason {
             Self::DeleteStream => "deleteStream",
             Self::CloseStream => "closeStream",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connect(app: &str) -> Connect {
+        Connect::from_object(&Object::from_iter([("app", app), ("tcUrl", app)]))
+    }
+
+    #[test]
+    fn an_application_and_its_query() {
+        for (sent, app, query) in [
+            ("live", "live", ""),
+            ("/live/?vhost=a/b", "live", "vhost=a/b"),
+            (
+                "live?a=1?authmod=adobe&user=u",
+                "live",
+                "a=1?authmod=adobe&user=u",
+            ),
+            ("?", "", ""),
+            ("live/inst/", "live/inst", ""),
+        ] {
+            let connect = connect(sent);
+            assert_eq!((connect.app.as_str(), connect.app_query()), (app, query));
+            assert_eq!(connect.app_as_sent, sent);
+        }
+    }
+
+    #[test]
+    fn nothing_secret_is_shown() {
+        let shown = format!(
+            "{:?}",
+            connect("live/s3cret?authmod=adobe&user=u&response=r3sponse")
+        );
+        assert!(shown.contains("live"), "{shown}");
+        assert!(
+            !shown.contains("s3cret") && !shown.contains("r3sponse"),
+            "{shown}"
+        );
     }
 }

@@ -18,12 +18,14 @@ use gst_base::subclass::prelude::*;
 use super::CAT;
 use super::observer::{ElementGate, ElementObserver};
 use super::output::Output;
-use super::settings::Settings;
+use super::settings::{ProxyProtocol, Settings};
 use super::stats::OutputStats;
 use super::{properties, signals, stats, uri};
 use crate::flv::{TAG_HEADER_SIZE, TAG_TRAILER_SIZE};
 use crate::rtmp::{Limits, SessionConfig};
-use crate::server::{BindError, ListenerSettings, Listening, ListeningConfig, Publisher, Route};
+use crate::server::{
+    BindError, ListenerSettings, Listening, ListeningConfig, Publisher, Route, TlsFiles,
+};
 use streaming::Stream;
 
 /// Time from accept to publish. Real encoders need a second at the most.
@@ -63,7 +65,12 @@ impl Rtmp2ServerSrc {
         self.route().and_then(|route| route.publisher())
     }
 
-    fn listen(&self, settings: &Settings, route: Arc<Route>) -> Result<Listening, BindError> {
+    fn listen(
+        &self,
+        settings: &Settings,
+        tls: Option<TlsFiles>,
+        route: Arc<Route>,
+    ) -> Result<Listening, BindError> {
         let config = ListeningConfig {
             name: self.obj().name().into(),
             host: settings.host.clone(),
@@ -76,27 +83,32 @@ impl Rtmp2ServerSrc {
                     headroom: TAG_HEADER_SIZE,
                     tailroom: TAG_TRAILER_SIZE,
                 },
+                tls,
+                proxy_protocol: settings.proxy_protocol == ProxyProtocol::Required,
             },
         };
         Listening::start(config, route)
     }
 
-    fn make_route(&self, settings: &Settings) -> Result<Arc<Route>, BindError> {
-        let observer = ElementObserver::new(&self.obj()).map_err(BindError::Runtime)?;
+    fn make_route(&self, settings: &Settings, tls: bool) -> Result<Arc<Route>, BindError> {
+        let observer = ElementObserver::new(&self.obj(), tls).map_err(BindError::Runtime)?;
         Ok(Arc::new(Route::new(
             settings.route(),
             settings.max_queue_bytes as usize,
             Arc::new(observer),
-            Some(Arc::new(ElementGate(self.obj().downgrade()))),
+            Some(Arc::new(ElementGate {
+                element: self.obj().downgrade(),
+                tls,
+            })),
         )))
     }
 }
 
 fn bind_error(error: &BindError) -> gst::ErrorMessage {
-    let kind = if error.is_busy() {
-        gst::ResourceError::Busy
-    } else {
-        gst::ResourceError::OpenRead
+    let kind = match error {
+        BindError::Certificate(_) => gst::ResourceError::Settings,
+        _ if error.is_busy() => gst::ResourceError::Busy,
+        _ => gst::ResourceError::OpenRead,
     };
     let advice = error.advice();
     gst::error_msg!(
@@ -204,12 +216,7 @@ impl URIHandlerImpl for Rtmp2ServerSrc {
     }
 
     fn uri(&self) -> Option<String> {
-        let location = lock(&self.settings).location.clone();
-        // The scheme that this element answers to, however it was set.
-        location.map(|l| match l.split_once("://") {
-            Some((_, rest)) => format!("{}://{rest}", uri::PROTOCOLS[0]),
-            None => l,
-        })
+        lock(&self.settings).uri()
     }
 
     fn set_uri(&self, uri: &str) -> Result<(), glib::Error> {
@@ -251,7 +258,14 @@ impl ElementImpl for Rtmp2ServerSrc {
     /// The base class answers an EOS event by flushing `create` and never calling
     /// it again: what is queued would be lost. So the event only closes the
     /// queue; EOS follows when it is empty, at once if it is.
+    ///
+    /// A seek it would only refuse from downstream: of one for the element itself it
+    /// flushes the pipeline first, and what goes on has no segment.
     fn send_event(&self, event: gst::Event) -> bool {
+        if event.type_() == gst::EventType::Seek {
+            gst::debug!(CAT, imp = self, "a seek is refused: this is a live stream");
+            return false;
+        }
         if event.type_() == gst::EventType::Eos {
             let route = lock(&self.running).as_mut().map(|running| {
                 running.draining = true;
@@ -270,16 +284,25 @@ impl ElementImpl for Rtmp2ServerSrc {
 impl BaseSrcImpl for Rtmp2ServerSrc {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        if let Some(error) = &settings.location_error {
+        if let Some(error) = settings.error() {
             return Err(gst::error_msg!(
                 gst::ResourceError::Settings,
-                ("Could not start the RTMP server: the location is not usable: {error}"),
-                ["set it to rtmp://HOST:PORT/APPLICATION/KEY, or to NULL"]
+                ("Could not start the RTMP server: {error}"),
+                [
+                    "location is rtmp://HOST:PORT/APPLICATION/KEY or NULL; username and password are both set or neither"
+                ]
             ));
         }
+        let tls = settings.tls().map_err(|error| {
+            gst::error_msg!(
+                gst::ResourceError::Settings,
+                ("Could not start the RTMP server: {error}"),
+                ["RTMPS is on if both files are set"]
+            )
+        })?;
         let (route, listening) = self
-            .make_route(&settings)
-            .and_then(|route| Ok((route.clone(), self.listen(&settings, route)?)))
+            .make_route(&settings, tls.is_some())
+            .and_then(|route| Ok((route.clone(), self.listen(&settings, tls, route)?)))
             .map_err(|error| bind_error(&error))?;
         gst::info!(CAT, imp = self, "listening on {:?}", listening.addresses());
         let message = signals::listening(listening.addresses(), listening.port());

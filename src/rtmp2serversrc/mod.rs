@@ -19,6 +19,7 @@ use std::sync::LazyLock;
 
 pub use compat::Compat;
 pub use policy::PublisherPolicy;
+pub use settings::ProxyProtocol;
 pub use time::TimestampMode;
 
 use gst::glib;
@@ -41,6 +42,7 @@ glib::wrapper! {
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     Compat::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     PublisherPolicy::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    ProxyProtocol::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     TimestampMode::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     gst::Element::register(
         Some(plugin),

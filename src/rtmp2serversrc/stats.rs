@@ -105,6 +105,7 @@ pub(super) fn structure(
     output.info.describe(&mut structure);
     if let Some(publisher) = publisher {
         structure.set("remote-address", publisher.peer.to_string());
+        structure.set("tls", publisher.tls);
         structure.set("application", &publisher.application);
         structure.set("stream-key", &publisher.masked_key);
         structure.set("flash-ver", &publisher.flash_ver);

@@ -7,7 +7,9 @@
 //!
 //! All arithmetic is modulo 2³¹ ms (24.8 days): ffmpeg wraps there, others at 2³²,
 //! and the two look alike modulo 2³¹. flvdemux takes a step back by 2³¹ as a
-//! resync and stays continuous; a wrap at 2³² sends it 49.7 days back.
+//! resync and stays continuous; a wrap at 2³² sends it 49.7 days back. It goes on
+//! where it was at such a step, so that it must not come with a gap: not when
+//! another publisher begins, but a minute later.
 
 use gst::glib;
 
@@ -49,6 +51,16 @@ pub(super) struct Timeline {
     /// Where the first publisher's first frame is.
     origin: Option<Origin>,
     last: Option<Last>,
+    written: Written,
+}
+
+/// How positions become the times that are written, which have 32 bits.
+#[derive(Debug)]
+struct Written {
+    /// How much less than the position, a multiple of 2³¹ ms.
+    less: i64,
+    /// The position from which on it is 2³¹ ms more than that.
+    next_step: i64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -100,17 +112,24 @@ impl Timeline {
         let position = match self.last {
             Some(last) if !self.expected => last.position + step(last.timestamp, timestamp),
             _ if keeps_times => initial(timestamp),
-            _ => self.wall_clock(running_time()),
+            _ => {
+                let position = self.wall_clock(running_time());
+                self.written.begin(position, self.last);
+                position
+            }
         };
         let moved = self.last.is_none_or(|last| last.position != position);
         let starts = self.last.is_none() || (is_frame && self.origin.is_none() && moved);
         let is_stranger = self.origin.is_none() && !is_frame;
         if is_frame {
             self.expected = false;
-            self.origin.get_or_insert_with(|| Origin {
-                position,
-                running_time: running_time().unwrap_or(0),
-            });
+            if self.origin.is_none() {
+                self.origin = Some(Origin {
+                    position,
+                    running_time: running_time().unwrap_or(0),
+                });
+                self.written.start(position);
+            }
         }
         self.last = Some(Last {
             timestamp,
@@ -120,7 +139,7 @@ impl Timeline {
             timestamp: match self.mode {
                 TimestampMode::Passthrough => timestamp,
                 TimestampMode::Session if is_stranger => timestamp,
-                TimestampMode::Session => self.timestamp_at(position),
+                TimestampMode::Session => self.written.at(position),
             },
             position: position.try_into().unwrap_or(0),
             starts,
@@ -139,28 +158,65 @@ impl Timeline {
             _ => next,
         }
     }
+}
 
-    /// What to write into a tag: the position itself, until it passes the next
-    /// multiple of 2³¹ above the origin; from there, 2³¹ less each time.
-    fn timestamp_at(&self, position: i64) -> u32 {
-        const MODULUS: i64 = 1 << 31;
-        let origin = self.origin.map_or(0, |origin| origin.position);
-        let base = if origin >= MODULUS { MODULUS } else { 0 };
-        let within = if position < base + MODULUS {
-            position
+/// 24.8 days.
+const MODULUS: i64 = 1 << 31;
+const MINUTE: i64 = 60_000;
+
+impl Default for Written {
+    fn default() -> Self {
+        Self {
+            less: 0,
+            next_step: MODULUS,
+        }
+    }
+}
+
+impl Written {
+    /// The first publisher keeps its times, up to the end of the half of 2³² that it
+    /// begins in.
+    fn start(&mut self, origin: i64) {
+        self.next_step = if origin >= MODULUS {
+            2 * MODULUS
         } else {
-            base + position % MODULUS
+            MODULUS
         };
-        // Just below 0 as FLV has it: a signed number.
-        within as u32
+    }
+
+    /// Another publisher begins at `position`: no step until it has sent for a minute,
+    /// but then, if it is in the upper half, where the next gap may reach 2³².
+    fn begin(&mut self, position: i64, last: Option<Last>) {
+        if last.is_some_and(|last| last.position >= self.next_step) {
+            self.step();
+        }
+        let time = position - self.less;
+        if (MODULUS..2 * MODULUS - 2 * MINUTE).contains(&time) {
+            self.next_step = position + MINUTE;
+        }
+    }
+
+    fn step(&mut self) {
+        self.less += MODULUS;
+        self.next_step += MODULUS;
+    }
+
+    /// Just below 0 as FLV has it: a signed number.
+    fn at(&mut self, position: i64) -> u32 {
+        // The other kinds of tags are past it as well.
+        while position >= self.next_step + MODULUS / 2 {
+            self.step();
+        }
+        let stepped = position >= self.next_step;
+        let less = self.less + if stepped { MODULUS } else { 0 };
+        (position - less) as u32
     }
 }
 
 /// Where a clock stands that shows `timestamp`. Within a minute of 2³² it is more
 /// likely below 0 than 49.7 days old: audio may begin some ms before the video.
 fn initial(timestamp: u32) -> i64 {
-    const MINUTE: u32 = 60_000;
-    if timestamp > u32::MAX - MINUTE {
+    if timestamp > u32::MAX - MINUTE as u32 {
         i64::from(timestamp as i32)
     } else {
         i64::from(timestamp)
@@ -269,6 +325,61 @@ mod tests {
             t.place(12, true, || Some(28)),
             placed(0x8000_000C, (1 << 32) + 12, false)
         );
+    }
+
+    /// Where flvdemux, which knows no gap at a step back, would lose it.
+    #[test]
+    fn a_publisher_that_begins_behind_a_wrap_is_stepped_back_a_minute_later() {
+        let mut t = timeline(TimestampMode::Session);
+        let start = 0x7FFF_0000;
+        t.place(start, true, || Some(0));
+        t.begin();
+        let position = u64::from(start) + 100_000;
+        let time = start + 100_000;
+        let header = t.place(0, false, || Some(99_999));
+        assert_eq!(header, placed(time - 1, position - 1, false));
+        let frame = t.place(0, true, || Some(100_000));
+        assert_eq!(frame, placed(time, position, false));
+        assert_eq!(t.place(59_999, true, || None).timestamp, time + 59_999);
+        let stepped = time - 0x8000_0000;
+        assert_eq!(t.place(60_001, true, || None).timestamp, stepped + 60_001);
+        // Audio may be a little behind.
+        assert_eq!(t.place(59_999, true, || None).timestamp, time + 59_999);
+        assert_eq!(t.place(60_002, true, || None).timestamp, stepped + 60_002);
+        // The next one goes on in the lower half.
+        t.begin();
+        assert_eq!(
+            t.place(0, true, || Some(200_000)),
+            placed(
+                start + 200_000 - 0x8000_0000,
+                u64::from(start) + 200_000,
+                false
+            )
+        );
+    }
+
+    #[test]
+    fn times_stay_below_2_32_for_years() {
+        let mut t = timeline(TimestampMode::Session);
+        let (mut now, mut position) = (0, 0);
+        let mut last = t.place(0, true, || Some(0)).timestamp;
+        const DAY: u64 = 24 * 3600 * 1000;
+        for publisher in 0..200_u64 {
+            t.begin();
+            now += 3 * DAY + publisher * 1000;
+            // A gap in the file as on the clock.
+            let placed = t.place(0, true, || Some(now));
+            assert_eq!(placed.position, now);
+            assert_eq!(u64::from(placed.timestamp - last), now - position);
+            for hour in 1..=100_u32 {
+                let tag = t.place(hour * 3_600_000, true, || None);
+                position = now + u64::from(hour) * 3_600_000;
+                assert_eq!(tag.position, position);
+                assert_eq!(u64::from(tag.timestamp) % (1 << 31), position % (1 << 31));
+                last = tag.timestamp;
+            }
+            now = position;
+        }
     }
 
     #[test]

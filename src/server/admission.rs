@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::Interest;
-use tokio::net::TcpStream;
-
 use super::event::Rejection;
 use super::listener::{Slot, Standing};
+use super::login::Credentials;
 use super::publication::{Publication, Publisher};
 use super::routing::{self, Claim, Found, PublisherPolicy, Route};
+use super::socket::Socket;
 use crate::rtmp::PublishRequest;
 
 /// How long the host application may think about a publisher.
@@ -44,8 +43,10 @@ pub(super) enum Refusal {
 /// A connection that wants to publish.
 pub(super) struct Candidate<'a> {
     pub slot: &'a mut Slot,
-    pub stream: &'a TcpStream,
+    pub socket: &'a Socket,
     pub request: &'a PublishRequest,
+    /// What it proved to know when it connected.
+    pub login: Option<&'a Credentials>,
 }
 
 impl Candidate<'_> {
@@ -53,7 +54,7 @@ impl Candidate<'_> {
     /// if its policy says so.
     pub async fn admit(&mut self) -> Result<Publication, Refusal> {
         for _ in 0..ATTEMPTS {
-            let found = routing::find(&self.slot.shared.routes(), self.request);
+            let found = routing::find(&self.slot.shared.routes(), self.request, self.login);
             let (route, claimed) = match found {
                 Found::Refused { rejection, closest } => {
                     return Err(Refusal::Rejected { rejection, closest });
@@ -82,7 +83,8 @@ impl Candidate<'_> {
                     });
                 }
             };
-            return Publication::begin(claim, self.slot.peer, self.request)
+            let tls = self.slot.shared.certificates.is_some();
+            return Publication::begin(claim, self.slot.peer, tls, self.request)
                 .await
                 .map_err(|_| Refusal::Rejected {
                     rejection: Rejection::Ended,
@@ -117,7 +119,7 @@ impl Candidate<'_> {
             // then; one that is dead already need not be waited for.
             let silent = tokio::select! {
                 silent = incumbent.stays_silent(IDLE) => silent,
-                () = hung_up(self.stream) => return Err(Rejection::Gone.into()),
+                () = self.socket.hung_up() => return Err(Rejection::Gone.into()),
             };
             if !silent {
                 return Err(self.lost_to(route, incumbent));
@@ -159,11 +161,13 @@ impl Candidate<'_> {
             return Ok(());
         };
         let (peer, request) = (self.slot.peer, self.request.clone());
-        let asked = tokio::task::spawn_blocking(move || gate.admit(peer, &request));
+        let username = self.login.and_then(|login| login.username.clone());
+        let asked =
+            tokio::task::spawn_blocking(move || gate.admit(peer, &request, username.as_deref()));
         let decided = tokio::select! {
             biased;
             decided = tokio::time::timeout(DECISION, asked) => decided,
-            () = hung_up(self.stream) => return Err(Rejection::Gone),
+            () = self.socket.hung_up() => return Err(Rejection::Gone),
         };
         match decided {
             Ok(Ok(true)) => Ok(()),
@@ -185,13 +189,5 @@ enum Unclaimed {
 impl From<Rejection> for Unclaimed {
     fn from(rejection: Rejection) -> Self {
         Self::Rejected(rejection)
-    }
-}
-
-/// The peer closed its side. Unread data hide that from a read, so the socket is
-/// asked for its state now and then.
-async fn hung_up(stream: &TcpStream) {
-    while !matches!(stream.ready(Interest::READABLE).await, Ok(ready) if ready.is_read_closed()) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

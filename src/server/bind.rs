@@ -5,6 +5,8 @@ use std::net::{Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::tls::CertificateError;
+
 /// Connections that the kernel completes while the accept loop is busy.
 const BACKLOG: i32 = 1024;
 /// How often a free port is looked for that all addresses of a name have free.
@@ -30,6 +32,8 @@ pub enum BindError {
     },
     #[error("no threads for the server: {0}")]
     Runtime(io::Error),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
 }
 
 impl BindError {
@@ -45,6 +49,7 @@ impl BindError {
                         another port";
             }
             Self::Bind { source, .. } | Self::Runtime(source) => source,
+            Self::Certificate(error) => return error.advice(),
         };
         if lacks_family(source) {
             return "this machine has no IPv6: set host to 0.0.0.0 or to an IPv4 address";

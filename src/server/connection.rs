@@ -13,11 +13,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::admission::{Candidate, Refusal};
 use super::buffer::ReadBuffer;
-use super::event::{CloseReason, ConnectionEvent};
+use super::event::{CONNECT_REJECTED, CloseReason, ConnectionEvent};
 use super::listener::{Slot, Standing};
+use super::login::{Credentials, Verdict};
+use super::proxy::{self, Failure, Origin, ProxyError};
 use super::publication::{EndReason, Order, Publication, Publisher, PublisherStats};
+use super::socket::{Socket, is_reset};
 use crate::queue::Closed;
-use crate::rtmp::{Event, Media, PublishRequest, Session, Step};
+use crate::rtmp::{Connect, Error, Event, Media, PublishRequest, Session, Step};
 
 /// How long a client may take to read a refusal or to close after its last word.
 /// To close on it at once would be a reset, which discards what it has not read.
@@ -37,11 +40,13 @@ const MUCH: usize = 128 << 10;
 const LAST_WORDS: usize = 16 << 20;
 
 struct Connection {
-    stream: TcpStream,
+    socket: Socket,
     slot: Slot,
     session: Session,
     input: ReadBuffer,
     phase: Phase,
+    /// What the client proved to know when it connected.
+    login: Option<Credentials>,
     out_bytes_total: u64,
     backpressure: Duration,
     stalled_since: Option<Instant>,
@@ -70,19 +75,23 @@ enum Phase {
     },
 }
 
-pub(super) async fn serve(stream: TcpStream, slot: Slot) {
-    slot.notify(ConnectionEvent::Opened);
+pub(super) async fn serve(stream: TcpStream, mut slot: Slot) {
+    let deadline = Instant::now() + slot.shared.settings.publish_deadline;
     // Answers are few and small; waiting for more of them costs 40 ms each.
     let _ = stream.set_nodelay(true);
     notice_dead_peers(&stream);
-    let deadline = Instant::now() + slot.shared.settings.publish_deadline;
+    let (socket, input) = match open(stream, &mut slot, deadline).await {
+        Ok(opened) => opened,
+        Err(reason) => return slot.close(reason),
+    };
     let session = Session::new(slot.shared.settings.session.clone(), rand_seed(&slot));
     let mut connection = Connection {
-        stream,
+        socket,
         slot,
         session,
-        input: ReadBuffer::new(),
+        input,
         phase: Phase::Arriving { deadline },
+        login: None,
         out_bytes_total: 0,
         backpressure: Duration::ZERO,
         stalled_since: None,
@@ -93,6 +102,38 @@ pub(super) async fn serve(stream: TcpStream, slot: Slot) {
         Err(reason) => reason,
     };
     connection.finish(reason).await;
+}
+
+/// What is between TCP and RTMP. What was read of RTMP already comes with it.
+async fn open(
+    stream: TcpStream,
+    slot: &mut Slot,
+    deadline: Instant,
+) -> Result<(Socket, ReadBuffer), CloseReason> {
+    let mut received = ReadBuffer::new();
+    if slot.shared.settings.proxy_protocol {
+        let seconds = slot.shared.settings.publish_deadline.as_secs();
+        match proxy::read_header(&stream, &mut received, deadline, seconds).await {
+            Ok(Origin::Client(client)) => slot.speaks_for(client),
+            Ok(Origin::Unknown) => {}
+            // It may look as deep as it likes, into TLS and the handshake.
+            Ok(Origin::Local) => slot.is_health_check = true,
+            Err(Failure::Silent) => {
+                slot.is_health_check = true;
+                return Err(CloseReason::Finished);
+            }
+            Err(Failure::Refused(error)) => return Err(CloseReason::Proxy(error)),
+        }
+    }
+    slot.notify(ConnectionEvent::Opened);
+    Ok(match &slot.shared.certificates {
+        None => (Socket::Plain(stream), received),
+        Some(certificates) => {
+            let observer = slot.shared.any_observer();
+            let socket = certificates.accept(stream, received, observer).await?;
+            (socket, ReadBuffer::new())
+        }
+    })
 }
 
 /// S1 only has to differ from one connection to the next.
@@ -134,7 +175,7 @@ impl Connection {
                 self.wait().await?;
                 continue;
             }
-            match self.stream.try_read(self.input.room()) {
+            match self.socket.try_read(self.input.room()) {
                 Ok(0) => return Err(CloseReason::Finished),
                 Ok(n) => {
                     self.heard = Some(Instant::now());
@@ -166,19 +207,21 @@ impl Connection {
             let step = self.session.poll(&mut unread);
             let left = unread.len();
             self.input.keep(left);
-            match step? {
-                Step::NeedMore => return Ok(()),
-                Step::Event(event) => self.event(event).await?,
+            match step {
+                Ok(Step::NeedMore) => return Ok(()),
+                Ok(Step::Event(event)) => self.event(event).await?,
+                // To the session it looks like HTTP, or like nothing at all.
+                Err(Error::Handshake(_)) if proxy::is_header(self.input.unread()) => {
+                    return Err(CloseReason::Proxy(ProxyError::Unexpected));
+                }
+                Err(error) => return Err(error.into()),
             }
         }
     }
 
     async fn event(&mut self, event: Event) -> Result<(), CloseReason> {
         match event {
-            Event::Connected(connect) => {
-                self.slot.notify(ConnectionEvent::Connected(&connect));
-                Ok(())
-            }
+            Event::Connect(connect) => self.connect(&connect),
             Event::Publish(request) => self.publish(request).await,
             Event::Media(media) => self.media(media).await,
             Event::Unpublish(reason) => {
@@ -186,6 +229,31 @@ impl Connection {
                 Ok(())
             }
         }
+    }
+
+    fn connect(&mut self, connect: &Connect) -> Result<(), CloseReason> {
+        let shared = &self.slot.shared;
+        let (description, reason) = match shared.logins.judge(connect, &shared.routes()) {
+            Verdict::Admitted(login) => {
+                self.login = login;
+                self.session.accept_connect();
+                self.slot.notify(ConnectionEvent::Connected(connect));
+                return Ok(());
+            }
+            Verdict::Asked(description) => (description, CloseReason::LoginNeeded),
+            Verdict::Failed {
+                why,
+                description,
+                closest,
+            } => {
+                shared.rejected.fetch_add(1, Ordering::Relaxed);
+                self.slot.follow(closest.observer().clone());
+                self.slot.notify(ConnectionEvent::LoginFailed(connect, why));
+                (description, CloseReason::LoginFailed)
+            }
+        };
+        self.session.reject_connect(CONNECT_REJECTED, &description);
+        Err(reason)
     }
 
     async fn publish(&mut self, request: PublishRequest) -> Result<(), CloseReason> {
@@ -197,8 +265,9 @@ impl Connection {
         }
         let mut candidate = Candidate {
             slot: &mut self.slot,
-            stream: &self.stream,
+            socket: &self.socket,
             request: &request,
+            login: self.login.as_ref(),
         };
         match candidate.admit().await {
             Ok(publication) => {
@@ -291,7 +360,7 @@ impl Connection {
                     pushed = &mut push => break pushed,
                     orders = publisher.orders() => {
                         newcomer = obey(&mut self.session, orders)?.or(newcomer);
-                        flush(&self.stream, &mut self.session, &mut self.out_bytes_total)?;
+                        flush(&mut self.socket, &mut self.session, &mut self.out_bytes_total)?;
                     }
                 }
             }
@@ -352,12 +421,16 @@ impl Connection {
     /// takes at once. The rest goes when it can: a peer that does not read must
     /// not keep us from reading.
     fn flush(&mut self) -> Result<(), CloseReason> {
-        flush(&self.stream, &mut self.session, &mut self.out_bytes_total)
+        flush(
+            &mut self.socket,
+            &mut self.session,
+            &mut self.out_bytes_total,
+        )
     }
 
     /// Until the socket has something to read, or room for what waits.
     async fn wait(&mut self) -> Result<(), CloseReason> {
-        acknowledge_at_once(&self.stream);
+        self.socket.acknowledge_at_once();
         let deadline = self.deadline(Instant::now());
         let interest = match (self.session.output().is_empty(), self.input.is_full()) {
             (true, _) => Interest::READABLE,
@@ -369,7 +442,7 @@ impl Connection {
             Phase::Arriving { .. } | Phase::Leaving { .. } => None,
         };
         let newcomer = tokio::select! {
-            ready = self.stream.ready(interest) => {
+            ready = self.socket.ready(interest) => {
                 ready?;
                 None
             }
@@ -408,6 +481,15 @@ impl Connection {
 
     /// Ends the publication, if any, and gives the peer time to read why.
     async fn finish(mut self, reason: CloseReason) {
+        // A balancer that looks whether there is somebody says no more than a PROXY
+        // header and a TLS handshake, and hangs up as it likes.
+        if self.slot.shared.settings.proxy_protocol
+            && self.session.counters().in_bytes_total == 0
+            && self.input.unread().is_empty()
+            && matches!(reason, CloseReason::Finished | CloseReason::Socket(_))
+        {
+            self.slot.is_health_check = true;
+        }
         self.unpublish(match &reason {
             CloseReason::Finished => EndReason::Finished,
             CloseReason::TakenOver(newcomer) => EndReason::TakenOver(*newcomer),
@@ -428,26 +510,17 @@ impl Connection {
     /// a reset takes the last words back.
     async fn linger(&mut self) -> Result<(), CloseReason> {
         while !self.session.output().is_empty() {
-            self.stream.writable().await?;
+            self.socket.ready(Interest::WRITABLE).await?;
             self.flush()?;
         }
-        shutdown(&self.stream);
-        let mut void = [0; 4096];
-        loop {
-            self.stream.readable().await?;
-            match self.stream.try_read(&mut void) {
-                Ok(0) => return Ok(()),
-                Ok(_) => tokio::task::coop::consume_budget().await,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
+        self.socket.shutdown().await?;
+        Ok(self.socket.drain().await?)
     }
 }
 
-fn flush(stream: &TcpStream, session: &mut Session, written: &mut u64) -> Result<(), CloseReason> {
+fn flush(socket: &mut Socket, session: &mut Session, written: &mut u64) -> Result<(), CloseReason> {
     while !session.output().is_empty() {
-        match stream.try_write(session.output()) {
+        match socket.try_write(session.output()) {
             Ok(n) => {
                 *written += n as u64;
                 session.output_mut().advance(n);
@@ -504,25 +577,6 @@ fn obey(session: &mut Session, orders: Vec<Order>) -> Result<Option<SocketAddr>,
     Ok(newcomer)
 }
 
-fn is_reset(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-    )
-}
-
-/// ffmpeg and librtmp leave Nagle's algorithm on and send a command, or a tag, in
-/// several writes: each next one waits for our TCP acknowledgement, which Linux
-/// holds back for 40 ms once a connection looks like a dialogue. It falls back to
-/// that by itself, so this is to be said whenever we are about to wait.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn acknowledge_at_once(stream: &TcpStream) {
-    let _ = socket2::SockRef::from(stream).set_tcp_quickack(true);
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn acknowledge_at_once(_: &TcpStream) {}
-
 /// A peer that lost its power or its network sends no FIN. The kernel asks it whether
 /// it is there, so that with `timeout` 0, or while its data are not wanted, its
 /// connection does not stay for ever: after 10 s of silence, three times, 5 s apart.
@@ -538,10 +592,4 @@ fn notice_dead_peers(stream: &TcpStream) {
     // The same for what we sent and it did not acknowledge.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let _ = socket.set_tcp_user_timeout(Some(Duration::from_secs(25)));
-}
-
-/// Closes our direction only. tokio's own shutdown wants a mutable stream and is
-/// no more than this.
-fn shutdown(stream: &TcpStream) {
-    let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write);
 }

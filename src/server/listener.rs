@@ -17,7 +17,9 @@ use tokio::task::AbortHandle;
 use super::bind::BindError;
 use super::connection;
 use super::event::{CloseReason, ConnectionEvent, Observer};
+use super::login::Logins;
 use super::routing::Route;
+use super::tls::{Certificates, TlsFiles};
 use crate::rtmp::SessionConfig;
 
 /// Waits after a failed accept (no descriptors left, say): the first, and the
@@ -32,6 +34,10 @@ pub struct ListenerSettings {
     /// Time from accept to publish.
     pub publish_deadline: Duration,
     pub session: SessionConfig,
+    /// Every connection is TLS if there is a certificate, else none.
+    pub tls: Option<TlsFiles>,
+    /// Every connection begins with a PROXY header, and counts as its client's.
+    pub proxy_protocol: bool,
 }
 
 impl ListenerSettings {
@@ -44,6 +50,14 @@ impl ListenerSettings {
                 (
                     "max-message-size",
                     s.session.limits.max_message_size.to_string(),
+                ),
+                (
+                    "TLS",
+                    s.tls.as_ref().map_or("off".into(), TlsFiles::to_string),
+                ),
+                (
+                    "proxy-protocol",
+                    if s.proxy_protocol { "required" } else { "none" }.into(),
                 ),
             ]
         };
@@ -60,9 +74,11 @@ impl ListenerSettings {
 pub struct ListenerStats {
     /// Accepted.
     pub connections: u64,
-    /// Publish requests turned away.
+    /// Publish requests turned away, and failed logins.
     pub rejected: u64,
-    /// Connections that never got through the handshake: port scans, HTTP, TLS.
+    /// Connections that never got through the handshake: port scans, HTTP, TLS
+    /// on a plain port or none on one with TLS.
+    /// A load balancer's health checks are no failures.
     pub handshake_failures: u64,
     /// Connections that ended by a panic: a defect of this server each.
     pub panics: u64,
@@ -105,6 +121,8 @@ impl Door {
 pub(super) struct Shared {
     routes: Mutex<Vec<Arc<Route>>>,
     pub settings: ListenerSettings,
+    pub logins: Logins,
+    pub certificates: Option<Arc<Certificates>>,
     pub connections: AtomicU64,
     pub rejected: AtomicU64,
     pub handshake_failures: AtomicU64,
@@ -193,15 +211,28 @@ struct Task {
 }
 
 impl Listener {
-    /// Begins to accept on sockets that listen.
+    /// Begins to accept for a first route, on sockets that listen.
     pub fn new(
         sockets: Vec<std::net::TcpListener>,
         settings: ListenerSettings,
+        first: Arc<Route>,
     ) -> Result<Self, BindError> {
         let runtime = super::runtime().map_err(BindError::Runtime)?;
+        let certificates = match &settings.tls {
+            Some(files) => {
+                let (certificates, news) = Certificates::load(files.clone())?;
+                if let Some(news) = news {
+                    first.observer().certificate(&news);
+                }
+                Some(Arc::new(certificates))
+            }
+            None => None,
+        };
         let shared = Arc::new(Shared {
-            routes: Mutex::default(),
+            routes: Mutex::new(vec![first]),
             settings,
+            logins: Logins::new().map_err(BindError::Runtime)?,
+            certificates,
             connections: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             handshake_failures: AtomicU64::new(0),
@@ -351,7 +382,7 @@ impl Shared {
 
     /// Who hears of connections that concern no route yet: the one that has been
     /// there for longest. None if the last one is just leaving.
-    fn any_observer(&self) -> Option<Arc<dyn Observer>> {
+    pub fn any_observer(&self) -> Option<Arc<dyn Observer>> {
         lock(&self.routes).first().map(|r| r.observer().clone())
     }
 
@@ -371,6 +402,7 @@ impl Shared {
             shared: self.clone(),
             standing: Standing::Stranger,
             past_handshake: false,
+            is_health_check: false,
             observer: None,
             reason: None,
         };
@@ -405,6 +437,8 @@ pub(super) struct Slot {
     standing: Standing,
     /// The RTMP handshake was completed.
     pub past_handshake: bool,
+    /// Was never to be a publisher: no failure if it does not become one.
+    pub is_health_check: bool,
     /// Of the route that it has to do with, once it has.
     observer: Option<Arc<dyn Observer>>,
     reason: Option<CloseReason>,
@@ -432,6 +466,16 @@ impl Slot {
         self.observer = Some(observer);
     }
 
+    /// From now on this is the connection of `peer`, for whom somebody else made it.
+    pub fn speaks_for(&mut self, peer: SocketAddr) {
+        self.peer = canonical(peer);
+        let open = &mut *lock(&self.shared.open);
+        if let Some(task) = open.list(self.standing).get_mut(&self.id) {
+            task.peer = self.peer;
+            task.network = network(self.peer.ip());
+        }
+    }
+
     pub fn notify(&self, event: ConnectionEvent<'_>) {
         let observer = self.observer.clone().or_else(|| self.shared.any_observer());
         if let Some(observer) = observer {
@@ -451,7 +495,7 @@ impl Drop for Slot {
             let task = open.list(self.standing).remove(&self.id);
             (task.is_some(), open.closed)
         };
-        if !self.past_handshake {
+        if !self.past_handshake && !self.is_health_check {
             let failures = &self.shared.handshake_failures;
             failures.fetch_add(1, Ordering::Relaxed);
         }

@@ -13,10 +13,14 @@ mod buffer;
 mod connection;
 mod event;
 mod listener;
+mod login;
+mod proxy;
 mod publication;
 mod registry;
 mod routing;
 mod serial;
+mod socket;
+mod tls;
 
 use std::io;
 use std::sync::OnceLock;
@@ -24,12 +28,15 @@ use std::sync::OnceLock;
 use tokio::runtime::Runtime;
 
 pub use bind::BindError;
-pub use event::{CloseReason, ConnectionEvent, Observer, Rejection};
+pub use event::{CloseReason, ConnectionEvent, LoginFailure, Observer, Rejection};
 pub use listener::{ListenerSettings, ListenerStats};
+pub use login::{Credentials, without_login};
+pub use proxy::ProxyError;
 pub use publication::{EndReason, Item, Publisher, PublisherStats, clip};
 pub use registry::{Listening, ListeningConfig};
 pub use routing::{Gate, PublisherPolicy, Route, RouteSettings};
 pub use serial::Serial;
+pub use tls::{CertificateError, CertificateNews, TlsError, TlsFiles};
 
 use crate::queue::Queue;
 

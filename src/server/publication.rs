@@ -31,6 +31,8 @@ pub enum Item {
 /// Who publishes.
 pub struct Publisher {
     pub peer: SocketAddr,
+    /// Its connection is encrypted.
+    pub tls: bool,
     pub application: String,
     /// As much of the stream key as may be shown: see [`mask`].
     pub masked_key: String,
@@ -268,10 +270,12 @@ impl Publication {
     pub async fn begin(
         mut claim: Claim,
         peer: SocketAddr,
+        tls: bool,
         request: &PublishRequest,
     ) -> Result<Self, Closed> {
         let publisher = Arc::new(Publisher {
             peer,
+            tls,
             application: clip(request.public_app()),
             masked_key: mask(&request.stream_key),
             flash_ver: clip(&request.connect.flash_ver),

@@ -59,8 +59,7 @@ impl Listening {
             return Ok(Self { listener, route });
         }
         let sockets = bind::bind(&addresses)?;
-        let listener = Arc::new(Listener::new(sockets, config.settings)?);
-        listener.add(route.clone());
+        let listener = Arc::new(Listener::new(sockets, config.settings, route.clone())?);
         for address in &mut addresses {
             address.set_port(listener.port());
         }

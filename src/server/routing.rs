@@ -11,23 +11,43 @@ use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::oneshot;
 
 use super::event::{Observer, Rejection};
+use super::login::Credentials;
 use super::publication::{Departure, Item, identity};
 use super::{ItemQueue, Publisher};
 use crate::rtmp::PublishRequest;
 
 /// What a route takes, and how. Changes take effect at the next publish.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RouteSettings {
     /// Application without outer slashes; none = any.
     pub application: Option<String>,
     /// Publishing name without its query; none = any.
     pub stream_key: Option<String>,
+    /// Who may publish; none = anyone.
+    pub login: Option<Credentials>,
     /// Silence after which a publisher counts as lost; zero = never.
     pub timeout: Duration,
     /// Takes the next publisher after one left; else the first is the last.
     pub keep_listening: bool,
     /// What a second publisher gets.
     pub policy: PublisherPolicy,
+}
+
+impl RouteSettings {
+    pub(super) fn takes_application(&self, app: &str) -> bool {
+        let wanted = self.application.as_deref();
+        wanted.is_none_or(|wanted| wanted.trim_matches('/') == app)
+    }
+}
+
+/// Without the stream key.
+impl fmt::Debug for RouteSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteSettings")
+            .field("application", &self.application)
+            .field("login", &self.login)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a publisher gets that comes to a route where somebody publishes already.
@@ -48,8 +68,9 @@ pub enum PublisherPolicy {
 pub trait Gate: Send + Sync + 'static {
     /// Whether anybody wants to be asked: if not, nobody waits for an answer.
     fn is_watched(&self) -> bool;
-    /// May block: it is called on a thread of its own.
-    fn admit(&self, peer: SocketAddr, request: &PublishRequest) -> bool;
+    /// May block: it is called on a thread of its own. `username` is who logged in, if
+    /// anybody did.
+    fn admit(&self, peer: SocketAddr, request: &PublishRequest, username: Option<&str>) -> bool;
 }
 
 /// A destination for one publisher at a time.
@@ -240,18 +261,25 @@ impl Route {
         }
     }
 
-    /// How narrowly it takes `request`, or why it does not.
-    fn judge(&self, request: &PublishRequest) -> Result<Specificity, Rejection> {
+    /// How narrowly it takes `request` of a client that proved `login`, or why it does
+    /// not.
+    fn judge(
+        &self,
+        request: &PublishRequest,
+        login: Option<&Credentials>,
+    ) -> Result<Specificity, Rejection> {
         let settings = lock(&self.settings);
-        let application = settings.application.as_deref();
-        if application.is_some_and(|app| app.trim_matches('/') != request.app) {
+        if !settings.takes_application(&request.app) {
             return Err(Rejection::WrongApplication);
         }
         let key = settings.stream_key.as_deref();
         if key.is_some_and(|key| !same_secret(key.as_bytes(), request.stream_key.as_bytes())) {
             return Err(Rejection::WrongStreamKey);
         }
-        Ok((key.is_some(), application.is_some()))
+        if settings.login.is_some() && settings.login.as_ref() != login {
+            return Err(Rejection::NotLoggedIn);
+        }
+        Ok((key.is_some(), settings.application.is_some()))
     }
 
     /// Who has to be moved for a newcomer, and on what terms.
@@ -348,14 +376,20 @@ pub(super) enum Found {
     },
 }
 
-/// Looks for a route for `request`.
-pub(super) fn find(routes: &[Arc<Route>], request: &PublishRequest) -> Found {
+/// Looks for a route for `request` of a client that proved `login`.
+pub(super) fn find(
+    routes: &[Arc<Route>],
+    request: &PublishRequest,
+    login: Option<&Credentials>,
+) -> Found {
     let mut refused = (Rejection::WrongApplication, routes.first());
     let mut matching = Vec::new();
     for route in routes {
-        match route.judge(request) {
+        match route.judge(request, login) {
             Ok(specificity) => matching.push((specificity, route)),
             Err(Rejection::WrongApplication) => {}
+            // Where its key is right, it came closer.
+            Err(Rejection::WrongStreamKey) if refused.0 == Rejection::NotLoggedIn => {}
             Err(rejection) => refused = (rejection, Some(route)),
         }
     }
@@ -398,7 +432,7 @@ pub(super) fn find(routes: &[Arc<Route>], request: &PublishRequest) -> Found {
 
 /// Compares in a time that depends on what the peer sent alone: not on where
 /// the first difference is, nor on the secret's length.
-fn same_secret(secret: &[u8], given: &[u8]) -> bool {
+pub(super) fn same_secret(secret: &[u8], given: &[u8]) -> bool {
     let mut equal = (secret.len() as u64).ct_eq(&(given.len() as u64));
     for (n, byte) in given.iter().enumerate() {
         let expected = secret.get(n % secret.len().max(1)).unwrap_or(&0);

@@ -194,3 +194,57 @@ fn obs_says_that_the_key_is_wrong() {
     );
     assert!(!log.contains("Streaming Start"), "{log}");
 }
+
+/// "Use authentication" in its settings.
+fn login(port: u16, password: &str) -> serde_json::Value {
+    json!({
+        "server": format!("rtmp://127.0.0.1:{port}/live"), "key": "obs-key",
+        "use_auth": true, "username": "alice", "password": password,
+    })
+}
+
+const LOGIN: &str = "username=alice password=s3cret stream-key=obs-key";
+
+#[test]
+fn obs_logs_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let recording = Recording::start(directory.path(), LOGIN).unwrap();
+    let recorder = Recorder::start(recording.address());
+    let screen = Screen::new();
+    let obs = start_obs(directory.path(), &screen, login(recorder.port(), "s3cret"));
+    // The first two steps of the login are connections as well.
+    let Ok(wire) = recorder.wait_for_end(2, DEADLINE) else {
+        panic!("{}", log_of(obs));
+    };
+    let captured = recording.finish_within(DEADLINE).unwrap();
+    let sent = wire::tags(&wire.bytes).unwrap();
+    let comparison = flv::compare(&sent, &captured, Rules::default());
+    assert!(comparison.is_same(), "{comparison}");
+    let frames = captured.iter().filter(|tag| tag.is_video_frame()).count();
+    let log = log_of(obs);
+    let counted = number_after(&log, "Total frames output:");
+    assert_eq!(counted, Some(frames), "{log}");
+    assert!(frames > 100, "{frames}");
+}
+
+#[test]
+fn obs_says_that_the_password_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let recording = Recording::start(directory.path(), LOGIN).unwrap();
+    let screen = Screen::new();
+    let obs = start_obs(directory.path(), &screen, login(recording.port(), "wrong"));
+    if let Err(error) = recording.wait_for_counter("rejected", 1) {
+        panic!("{error}: {}", log_of(obs));
+    }
+    support::pipeline::wait_until(DEADLINE, || recording.counter("idle-connections") == 0).unwrap();
+    if let Some(picture) = std::env::var_os("RTMP2SERVER_OBS_REFUSED_PICTURE") {
+        screen.shoot(Path::new(&picture));
+    }
+    let log = log_of(obs);
+    assert!(
+        log.contains("Authentication failed: wrong password"),
+        "{log}"
+    );
+    assert!(!log.contains("Streaming Start"), "{log}");
+    assert_eq!(recording.counter("session"), 0);
+}

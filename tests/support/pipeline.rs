@@ -19,7 +19,17 @@ pub fn init() {
     ONCE.call_once(|| {
         gst::init().expect("GStreamer initialises");
         gstrtmp2server::plugin_register_static().expect("the plugin registers");
+        if std::env::var_os("GST_TRACERS").is_some() {
+            // SAFETY: takes a function that lives as long as the process.
+            unsafe { libc::atexit(tell_tracers) };
+        }
     });
+}
+
+/// The tracer of leaks tells of what is alive when GStreamer goes: see scripts/traced.sh.
+extern "C" fn tell_tracers() {
+    // SAFETY: all tests have ended, and nobody uses GStreamer after this.
+    unsafe { gst::deinit() };
 }
 
 /// A pipeline around one `rtmp2serversrc`; dropping it sets it to NULL.

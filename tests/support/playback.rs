@@ -1,6 +1,7 @@
 //! A pipeline that plays what is published, in time: `rtmp2serversrc ! flvdemux`, and sinks that synchronise.
 
 use std::path::Path;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use gst::prelude::*;
@@ -35,17 +36,7 @@ impl Playback {
             .expect("a valid description")
             .downcast::<gst::Pipeline>()
             .expect("a pipeline");
-        // As applications do, and gst-launch-1.0.
-        let weak = pipeline.downgrade();
-        let bus = pipeline.bus().expect("a pipeline has a bus");
-        bus.set_sync_handler(move |_, message| {
-            if let (gst::MessageView::Latency(_), Some(pipeline)) = (message.view(), weak.upgrade())
-            {
-                // Fails while a sink has no upstream yet; another message follows.
-                let _ = pipeline.recalculate_latency();
-            }
-            gst::BusSyncReply::Pass
-        });
+        recalculate_latency(&pipeline);
         if !late.is_zero() {
             let late = gst::ClockTime::try_from(late).expect("a short time");
             let clock = gst::SystemClock::obtain();
@@ -79,13 +70,40 @@ impl Playback {
     }
 
     pub fn shown(&self, sink: &str) -> Shown {
-        let sink = self.pipeline.by_name(sink).expect("named");
-        let stats: gst::Structure = sink.property("stats");
-        Shown {
-            rendered: stats.get("rendered").expect("a sink's figure"),
-            dropped: stats.get("dropped").expect("a sink's figure"),
-        }
+        shown(&self.pipeline.by_name(sink).expect("named"))
     }
+}
+
+/// What this sink has made of its frames so far.
+pub fn shown(sink: &gst::Element) -> Shown {
+    let stats: gst::Structure = sink.property("stats");
+    Shown {
+        rendered: stats.get("rendered").expect("a sink's figure"),
+        dropped: stats.get("dropped").expect("a sink's figure"),
+    }
+}
+
+/// Whenever an element asks for it, as applications do, and gst-launch-1.0: in a thread of the application, because a
+/// streaming thread would wait for a change of state that waits for it.
+pub fn recalculate_latency(pipeline: &gst::Pipeline) {
+    let weak = pipeline.downgrade();
+    let (ask, asked) = mpsc::channel();
+    std::thread::spawn(move || {
+        for () in asked {
+            if let Some(pipeline) = weak.upgrade() {
+                // Fails while a sink has no upstream yet; another message follows.
+                let _ = pipeline.recalculate_latency();
+            }
+        }
+    });
+    let bus = pipeline.bus().expect("a pipeline has a bus");
+    bus.set_sync_handler(move |_, message| {
+        if message.type_() == gst::MessageType::Latency {
+            // The thread ends with the bus.
+            let _ = ask.send(());
+        }
+        gst::BusSyncReply::Pass
+    });
 }
 
 impl Drop for Playback {

@@ -6,9 +6,9 @@ use super::super::Error;
 use super::super::command::{self, Call};
 use super::super::message::{Message, type_id};
 use super::super::publish::{Connect, PublishRequest, UnpublishReason};
-use super::answers::{COMMAND, CONTROL};
-use super::{CHUNK_SIZE, Event, Name, Phase, Publication, Session, WINDOW};
-use crate::amf0::{self, Value};
+use super::answers::COMMAND;
+use super::{Event, Name, Phase, Publication, Session};
+use crate::amf0::Value;
 
 impl Session {
     pub(super) fn command(&mut self, message: &Message) -> Result<Option<Event>, Error> {
@@ -75,36 +75,11 @@ impl Session {
             // In the middle of a publication it can only be a mistake.
             return None;
         }
-        self.counters.out_window_ack_size = WINDOW;
-        self.write(CONTROL, type_id::WINDOW_ACK_SIZE, 0, &WINDOW.to_be_bytes());
-        let [a, b, c, d] = WINDOW.to_be_bytes();
-        const DYNAMIC: u8 = 2;
-        let bandwidth = [a, b, c, d, DYNAMIC];
-        self.write(CONTROL, type_id::SET_PEER_BANDWIDTH, 0, &bandwidth);
-        let size = CHUNK_SIZE.to_be_bytes();
-        self.write(CONTROL, type_id::SET_CHUNK_SIZE, 0, &size);
-        self.writer.set_chunk_size(CHUNK_SIZE);
-
-        // Clients look for the E-RTMP properties in either object: the text says
-        // one, Adobe's servers have always used the other.
-        let mut properties = amf0::Object::new();
-        properties.insert("fmsVer", "FMS/3,5,7,7009");
-        properties.insert("capabilities", 31.0);
-        connect.capabilities.answer(&mut properties);
-        let mut info = command::status(
-            "status",
-            "NetConnection.Connect.Success",
-            "Connection succeeded.",
-        );
-        info.insert("objectEncoding", connect.object_encoding);
-        connect.capabilities.answer(&mut info);
-        self.write_result(call.transaction_id, properties.into(), info.into());
-
-        self.phase = Phase::Connected {
+        self.phase = Phase::Admitting {
             connect: connect.clone(),
-            publication: Publication::Idle,
+            transaction_id: call.transaction_id,
         };
-        Some(Event::Connected(connect))
+        Some(Event::Connect(connect))
     }
 
     fn publish(&mut self, call: &Call, stream_id: u32) -> Result<Option<Event>, Error> {

@@ -49,8 +49,9 @@ pub enum Step {
 /// What happened in a session.
 #[derive(Debug, PartialEq)]
 pub enum Event {
-    /// `connect` was answered.
-    Connected(Arc<Connect>),
+    /// A client waits for [`Session::accept_connect`] or
+    /// [`Session::reject_connect`]; until then, polling consumes nothing.
+    Connect(Arc<Connect>),
     /// A publisher waits for [`Session::accept_publish`] or
     /// [`Session::reject_publish`]; until then, polling consumes nothing.
     Publish(PublishRequest),
@@ -98,16 +99,23 @@ pub struct Session {
 /// What exists in one phase only lives in it.
 ///
 /// ```text
-///   Handshake ──C2──▶ Connecting ──connect──▶ Connected
-///                                              Idle ──publish──▶ Deciding
-///                                                ▲                │    │
-///                                                ├────reject──────┘    accept
-///                                                └──unpublish── Publishing ◀┘
+///   Handshake ──C2──▶ Connecting ──connect──▶ Admitting ──accept──▶ Connected
+///                         ▲                       │
+///                         └────────reject─────────┘
+///
+///   Connected:  Idle ──publish──▶ Deciding ──accept──▶ Publishing
+///                ▲                    │                     │
+///                ├───────reject───────┘                     │
+///                └─────────────────unpublish────────────────┘
 /// ```
 #[derive(Debug)]
 enum Phase {
     Handshake(Box<ServerHandshake>),
     Connecting,
+    Admitting {
+        connect: Arc<Connect>,
+        transaction_id: f64,
+    },
     Connected {
         connect: Arc<Connect>,
         publication: Publication,
@@ -197,6 +205,33 @@ impl Session {
         &mut self.output
     }
 
+    /// A client may go on: answers the `connect` that waits.
+    pub fn accept_connect(&mut self) {
+        match std::mem::replace(&mut self.phase, Phase::Connecting) {
+            Phase::Admitting {
+                connect,
+                transaction_id,
+            } => {
+                self.write_connect_result(&connect, transaction_id);
+                self.phase = Phase::Connected {
+                    connect,
+                    publication: Publication::Idle,
+                };
+            }
+            other => self.phase = other,
+        }
+    }
+
+    /// A client may not: tells it why. `code` is one that clients know:
+    /// `NetConnection.Connect.Rejected`. They look into `description` for what they
+    /// have to do to be let in.
+    pub fn reject_connect(&mut self, code: &str, description: &str) {
+        if let Phase::Admitting { transaction_id, .. } = self.phase {
+            self.phase = Phase::Connecting;
+            self.write_error(transaction_id, code, description);
+        }
+    }
+
     /// A publisher may send: answers the request that waits.
     pub fn accept_publish(&mut self) {
         let Phase::Connected { publication, .. } = &mut self.phase else {
@@ -259,7 +294,7 @@ impl Session {
     pub fn has_greeted(&self) -> bool {
         match &self.phase {
             Phase::Handshake(handshake) => handshake.has_answered(),
-            Phase::Connecting | Phase::Connected { .. } => true,
+            Phase::Connecting | Phase::Admitting { .. } | Phase::Connected { .. } => true,
         }
     }
 
@@ -296,7 +331,8 @@ impl Session {
                     Progress::NeedMore => return Ok(Step::NeedMore),
                     Progress::Done => self.phase = Phase::Connecting,
                 },
-                Phase::Connected {
+                Phase::Admitting { .. }
+                | Phase::Connected {
                     publication: Publication::Deciding { .. },
                     ..
                 } => return Ok(Step::NeedMore),

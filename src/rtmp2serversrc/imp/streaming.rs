@@ -206,13 +206,21 @@ impl Rtmp2ServerSrc {
         }
     }
 
+    /// If an EOS event was taken over, its time starts when the base class asks for
+    /// the next buffer: it does so in PLAYING only. `create` may get one in PAUSED.
+    fn note_draining(&self) {
+        if let Some(running) = &mut *lock(&self.running)
+            && running.draining
+        {
+            let until = || Instant::now() + DRAIN_DEADLINE;
+            running.drain_until.get_or_insert_with(until);
+        }
+    }
+
     /// An EOS event was taken over and its time is up.
     fn drain_is_over(&self) -> bool {
-        let now = Instant::now();
-        lock(&self.running)
-            .as_mut()
-            .filter(|running| running.draining)
-            .is_some_and(|running| now >= *running.drain_until.get_or_insert(now + DRAIN_DEADLINE))
+        let until = lock(&self.running).as_ref().and_then(|r| r.drain_until);
+        until.is_some_and(|until| Instant::now() >= until)
     }
 }
 
@@ -244,6 +252,7 @@ impl PushSrcImpl for Rtmp2ServerSrc {
         if pad.is_none_or(|pad| pad.pad_flags().contains(gst::PadFlags::FLUSHING)) {
             return Err(gst::FlowError::Flushing);
         }
+        self.note_draining();
         loop {
             match route.queue().pop() {
                 Pop::Flushing(unlocked) => {

@@ -8,6 +8,7 @@ struct Deaf;
 impl Observer for Deaf {
     fn connection(&self, _: SocketAddr, _: ConnectionEvent<'_>) {}
     fn accept_failed(&self, _: &std::io::Error) {}
+    fn certificate(&self, _: &crate::server::CertificateNews) {}
 }
 
 fn route_with(
@@ -19,6 +20,7 @@ fn route_with(
     let settings = RouteSettings {
         application: application.map(Into::into),
         stream_key: stream_key.map(Into::into),
+        login: None,
         timeout: Duration::ZERO,
         keep_listening,
         policy,
@@ -39,8 +41,21 @@ fn request(app: &str, key: &str) -> PublishRequest {
     }
 }
 
+/// For somebody who did not log in.
+fn find(routes: &[Arc<Route>], request: &PublishRequest) -> Found {
+    super::find(routes, request, None)
+}
+
 fn claim(routes: &[Arc<Route>], request: &PublishRequest) -> Result<Claim, Rejection> {
-    match find(routes, request) {
+    claim_as(None, routes, request)
+}
+
+fn claim_as(
+    login: Option<&Credentials>,
+    routes: &[Arc<Route>],
+    request: &PublishRequest,
+) -> Result<Claim, Rejection> {
+    match super::find(routes, request, login) {
         Found::Free(claim) => Ok(claim),
         Found::Refused { rejection, .. } => Err(rejection),
         Found::Busy { .. } => panic!("the policy is to reject"),
@@ -61,7 +76,7 @@ fn now<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn begin(claim: Claim, port: u16, request: &PublishRequest) -> Publication {
-    now(Publication::begin(claim, peer(port), request)).unwrap()
+    now(Publication::begin(claim, peer(port), false, request)).unwrap()
 }
 
 /// What is in a queue: `+` and `-` with the publisher's port, `.` if it was the last.
@@ -274,4 +289,54 @@ fn in_a_busy_pool_an_encoder_gets_its_own_place_back() {
         panic!("all are busy");
     };
     assert!(Arc::ptr_eq(&route, &routes[0]));
+}
+
+#[test]
+fn a_login_is_for_the_routes_that_want_it() {
+    let credentials = |username: &str, password: &str| Credentials {
+        username: Some(username.into()),
+        password: Some(password.into()),
+    };
+    let wants = |key, login| {
+        let route = route(Some("live"), Some(key));
+        route.update(|settings| settings.login = Some(login));
+        route
+    };
+    let routes = [
+        wants("a", credentials("u", "p")),
+        wants("b", credentials("u", "other")),
+        route(None, Some("c")),
+    ];
+    let login = credentials("u", "p");
+    let claim = |key, login| claim_as(login, &routes, &request("live", key)).map(drop);
+    assert_eq!(claim("a", Some(&login)), Ok(()));
+    assert_eq!(claim("a", None), Err(Rejection::NotLoggedIn));
+    assert_eq!(claim("b", Some(&login)), Err(Rejection::NotLoggedIn));
+    assert_eq!(claim("c", Some(&login)), Ok(()));
+    assert_eq!(claim("c", None), Ok(()));
+    // What was proved counts by what is set now.
+    routes[0].update(|settings| settings.login = Some(credentials("u", "new")));
+    assert_eq!(claim("a", Some(&login)), Err(Rejection::NotLoggedIn));
+    routes[0].update(|settings| settings.login = None);
+    assert_eq!(claim("a", None), Ok(()));
+}
+
+#[test]
+fn who_did_not_log_in_takes_nothing_over() {
+    let route = route_with(None, None, PublisherPolicy::Takeover, true);
+    let routes = [route.clone()];
+    let publication = begin(
+        claim(&routes, &request("live", "k")).unwrap(),
+        1,
+        &request("live", "k"),
+    );
+    route.update(|settings| {
+        settings.login = Some(Credentials {
+            username: Some("u".into()),
+            password: Some("p".into()),
+        })
+    });
+    let refused = claim(&routes, &request("live", "k")).map(drop);
+    assert_eq!(refused, Err(Rejection::NotLoggedIn));
+    drop(publication);
 }
