@@ -1,5 +1,6 @@
 #!/bin/bash
 # Builds the Debian package for this machine's architecture and release, in target/deb. Prints its path last.
+# Who distributes it says so: DEBFULLNAME and DEBEMAIL become the maintainer.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,8 +25,9 @@ install -D --mode=644 packaging/debian/copyright "$doc/copyright"
 gzip --best --no-name <CHANGELOG.md >"$doc/changelog.gz"
 
 mkdir "$work/debian" "$root/DEBIAN"
-cp packaging/debian/control "$work/debian/"
-maintainer=$(sed -n 's/^Maintainer: //p' packaging/debian/control)
+maintainer="${DEBFULLNAME:-The gst-plugin-rtmp2server authors} <${DEBEMAIL:-maintainers@localhost}>"
+awk -v maintainer="$maintainer" '/^Source: /{ print; print "Maintainer: " maintainer; next } 1' \
+    packaging/debian/control >"$work/debian/control"
 # Of the commit, so that the same source gives the same package; of the file where there is no git.
 date=$(git log --max-count=1 --format=%cD 2>/dev/null || date --rfc-email --reference=CHANGELOG.md)
 printf 'gst-plugin-rtmp2server (%s-1) unstable; urgency=medium\n\n  * Version %s; see changelog.gz.\n\n -- %s  %s\n' \
