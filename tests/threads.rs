@@ -42,7 +42,7 @@ fn any_value(spec: &glib::ParamSpec, random: &mut Random) -> glib::Value {
                 let count = u64::from(range.maximum() - range.minimum()) + 1;
                 (range.minimum() + (n % count) as u32).to_value()
             }
-            None if spec.value_type() == bool::static_type() => (n % 2 == 0).to_value(),
+            None if spec.value_type() == bool::static_type() => n.is_multiple_of(2).to_value(),
             None => spec.default_value().clone(),
         },
     }
