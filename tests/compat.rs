@@ -119,6 +119,46 @@ fn of_several_tracks_the_first_plays() {
     assert_withheld(&playback.source(), &[("withheld-other-track", others)]);
 }
 
+/// A body of the first track as another track has it: OBS sends track 0 in the classic way, and each of the others in a
+/// message of its own (obs-outputs, flv-mux.c, flv_packet_ex and flv_packet_audio_ex).
+fn of_another_track(tag: &Tag, track: u8) -> Vec<u8> {
+    let head = match tag.kind {
+        Kind::Video => [&[tag.body[0] & 0x70 | 0x86, tag.body[1]], &b"avc1"[..]].concat(),
+        _ => [&[0x95, tag.body[1]], &b"mp4a"[..]].concat(),
+    };
+    let rest = match (tag.kind, &tag.body[..]) {
+        // Only coded frames have a composition time.
+        (Kind::Video, [_, 1, rest @ ..]) => rest,
+        (Kind::Video, [_, _, _, _, _, rest @ ..]) => rest,
+        (_, body) => &body[2..],
+    };
+    [&head[..], &[track], rest].concat()
+}
+
+#[test]
+fn of_what_obs_sends_with_several_tracks_the_first_plays() {
+    let client = fixture("obs29");
+    let classic = wire::tags(&client).unwrap();
+    let mut others = 0;
+    let client = rewrap(&client, |tag| {
+        let tracks = if tag.kind == Kind::Video {
+            1..=2
+        } else {
+            1..=1
+        };
+        let further = tracks.map(|track| of_another_track(tag, track));
+        let all: Vec<_> = std::iter::once(tag.body.clone()).chain(further).collect();
+        others += all.len() - 1;
+        all
+    });
+    let playback = Demuxed::start("compat=flvdemux", AV);
+    replay(playback.port(), &client);
+    playback.assert_shows(&classic);
+    assert!(frames(&classic, Kind::Video).len() > 20 && frames(&classic, Kind::Audio).len() > 20);
+    assert!(others > 60, "{others}");
+    assert_withheld(&playback.source(), &[("withheld-other-track", others)]);
+}
+
 #[test]
 fn as_sent_it_kills_flvdemux() {
     let playback = Demuxed::start("", AV);

@@ -116,7 +116,10 @@ impl Player {
                     let caps = shown.caps.structure(0).expect("fixed caps");
                     let shown_config = caps.get::<gst::Buffer>("codec_data").ok();
                     let shown_config = shown_config.map(|b| b.map_readable().unwrap().to_vec());
-                    assert_eq!(shown_config.as_deref(), config, "{}", what());
+                    // A codec without one has that of the former in newer versions.
+                    if config.is_some() || gst::version() < (1, 24, 0, 0) {
+                        assert_eq!(shown_config.as_deref(), config, "{}", what());
+                    }
                 }
             }
             assert_eq!(rest.len(), 0, "more {kind} frames than were sent");

@@ -111,11 +111,17 @@ fn publish(source: &gst::Element, shared: &Shared, mut random: Random) {
     }
 }
 
+#[derive(Default)]
+struct File {
+    bytes: Vec<u8>,
+    tags: u64,
+}
+
 /// A pipeline in a storm, and what its sink gets: a file for each run in which somebody published.
 struct Storm<'a> {
     pipeline: gst::Pipeline,
     source: gst::Element,
-    files: Arc<Mutex<Vec<Vec<u8>>>>,
+    files: Arc<Mutex<Vec<File>>>,
     shared: &'a Shared,
     watchdog: &'a Watchdog,
     /// The runs of which all was waited for.
@@ -131,7 +137,7 @@ impl<'a> Storm<'a> {
         let pipeline = gst::parse::launch(&description).expect("a valid description");
         let pipeline: gst::Pipeline = pipeline.downcast().expect("a pipeline");
         let source = pipeline.by_name("source").expect("named");
-        let files = Arc::new(Mutex::new(Vec::<Vec<u8>>::new()));
+        let files = Arc::new(Mutex::new(Vec::<File>::new()));
         let sink = pipeline.by_name("sink").expect("named");
         let pad = sink.static_pad("sink").expect("a sink has one");
         pad.add_probe(gst::PadProbeType::BUFFER, {
@@ -139,10 +145,12 @@ impl<'a> Storm<'a> {
             move |_, info| {
                 let bytes = info.buffer().expect("asked for").map_readable().unwrap();
                 let mut files = files.lock().unwrap();
-                match files.last_mut() {
-                    Some(file) if *bytes != flv::FILE_HEADER => file.extend_from_slice(&bytes),
-                    _ => files.push(bytes.to_vec()),
+                if *bytes == flv::FILE_HEADER {
+                    files.push(File::default());
                 }
+                let file = files.last_mut().expect("a header comes first");
+                file.tags += u64::from(!file.bytes.is_empty());
+                file.bytes.extend_from_slice(&bytes);
                 gst::PadProbeReturn::Ok
             }
         });
@@ -194,9 +202,13 @@ impl<'a> Storm<'a> {
                 let [received, pushed, queued, withheld] =
                     ["received", "pushed", "queued", "withheld"].map(count);
                 assert_eq!(received, pushed + queued + withheld, "{stats}");
-                (queued, stats.get::<&str>("state") == Ok("publishing"))
+                // What has left the source may not be at the sink yet.
+                let at_sink = self.files.lock().unwrap().last().map_or(0, |f| f.tags);
+                let passing = pushed.abs_diff(at_sink);
+                let publishing = stats.get::<&str>("state") == Ok("publishing");
+                (queued, passing, publishing)
             };
-            assert!(wait_until(HANG * 2, || counters() == (0, false)));
+            assert!(wait_until(HANG * 2, || counters() == (0, 0, false)));
         });
         self.settled.push(self.shared.run.load(Ordering::SeqCst));
         drop(sent);
@@ -239,7 +251,7 @@ impl<'a> Storm<'a> {
         let sent = self.shared.sent.lock().unwrap();
         let mut put_out = HashMap::<u64, Vec<Tag>>::new();
         for file in self.files.lock().unwrap().iter() {
-            let tags = flv::parse(file).expect("each run gives a whole file");
+            let tags = flv::parse(&file.bytes).expect("each run gives a whole file");
             for of_one in tags.chunk_by(|a, b| publisher_of(a) == publisher_of(b)) {
                 let before = put_out.insert(publisher_of(&of_one[0]), of_one.to_vec());
                 assert!(before.is_none(), "one publisher in two pieces");

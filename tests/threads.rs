@@ -270,3 +270,40 @@ fn no_lock_is_held_while_the_application_is_called() {
         assert!(seen.iter().any(|seen| seen == place), "{place}: {seen:?}");
     }
 }
+
+/// Each of the handlers stops the pipeline, and its reference is the last one.
+#[test]
+fn any_handler_may_stop_and_drop_the_element() {
+    for (signal, properties) in [
+        ("caller-connecting", "loop=true"),
+        ("caller-added", "loop=true"),
+        ("caller-removed", "loop=true"),
+        ("caller-rejected", "application=other"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let recording = Recording::start(directory.path(), properties).unwrap();
+        let weak = recording.source().downgrade();
+        let address = recording.address();
+        let (stopped, wait) = mpsc::channel();
+        let owned = std::sync::Mutex::new(None::<Recording>);
+        let owned = std::sync::Arc::new(owned);
+        let inside = owned.clone();
+        recording.source().connect(signal, false, move |_| {
+            // Dropped here, and set to NULL by that.
+            let recording = inside.lock().unwrap().take();
+            stopped.send(recording.is_some()).ok();
+            (signal == "caller-connecting").then(|| true.to_value())
+        });
+        *owned.lock().unwrap() = Some(recording);
+        let client = Client::connect(address, "live");
+        // It may be cut off at any of these.
+        let _ = client.and_then(|mut client| {
+            client.must_publish("test")?;
+            client.send_all(&tags(20, 200))?;
+            client.close()
+        });
+        assert_eq!(wait.recv_timeout(HANG), Ok(true), "{signal}");
+        let gone = wait_until(HANG, || weak.upgrade().is_none());
+        assert!(gone, "somebody still holds the element: {signal}");
+    }
+}

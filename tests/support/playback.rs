@@ -8,7 +8,7 @@ use gst::prelude::*;
 
 use super::flv::{Kind, Tag};
 use super::pipeline::{DEADLINE, init};
-use super::publishers::{Publisher, ffmpeg_tee};
+use super::publishers::{Publisher, ffmpeg_tee, live_input};
 
 /// Video and audio through `flvdemux` to sinks that drop what comes 20 ms late, as video sinks do.
 pub struct Playback {
@@ -114,8 +114,9 @@ impl Drop for Playback {
 
 /// Video and audio in real time, with times that begin at `start` seconds.
 pub fn publish(port: u16, directory: &Path, start: &str) -> Publisher {
+    let live = live_input();
     let arguments = format!(
-        "-re -f lavfi -i testsrc=size=160x120:rate=30 -f lavfi -i sine=frequency=440 -t 2 \
+        "{live} -f lavfi -i testsrc=size=160x120:rate=30 -f lavfi -i sine=frequency=440 -t 2 \
          -map 0:v -map 1:a -c:v libx264 -preset ultrafast -tune zerolatency -g 30 -threads 1 \
          -c:a aac -output_ts_offset {start}"
     );

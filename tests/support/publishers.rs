@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::flv::{self, Tag};
@@ -50,6 +51,31 @@ impl Publisher {
 pub fn read_flv(path: &Path) -> Result<Vec<Tag>, String> {
     let file = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
     flv::parse(&file).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// The options by which ffmpeg reads an input as if it were live, from the first frame on: since 6.1 it begins with half a
+/// second at once otherwise, and what comes too early is never late.
+pub fn live_input() -> &'static str {
+    static IS_NEW: LazyLock<bool> = LazyLock::new(|| {
+        let version = Process::spawn(Command::new(FFMPEG).arg("-version"));
+        let version = version
+            .and_then(|process| process.wait(DEADLINE))
+            .expect(FFMPEG);
+        let major = version
+            .stdout
+            .split(['.', '-'])
+            .next()
+            .and_then(|start| start.split(' ').nth(2));
+        major
+            .and_then(|major| major.parse::<u32>().ok())
+            .is_none_or(|major| major > 6)
+    });
+    if *IS_NEW {
+        // 0 is taken for the default.
+        "-re -readrate_initial_burst 0.001"
+    } else {
+        "-re"
+    }
 }
 
 fn words(arguments: &str) -> impl Iterator<Item = &str> {
