@@ -12,7 +12,7 @@ TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 PLUGIN = $(TARGET_DIR)/release/libgstrtmp2server.so
 
 .DEFAULT_GOAL := help
-.PHONY: help deps encoders build demo test test-core test-all test-newest fuzz lint install
+.PHONY: help deps encoders build demo test test-core test-all test-newest fuzz sanitize deny lint install
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -43,6 +43,9 @@ test-newest: deps encoders ## run the tests on the newest GStreamer: Debian sid 
 
 fuzz: deps ## fuzz the core, each target for SECONDS (default 60); `make test` replays the corpus
 	CARGO="$(CARGO)" scripts/fuzz.sh run $(or $(SECONDS),60)
+
+deny: ## check licences and known vulnerabilities of the dependencies
+	@CARGO="$(CARGO)" scripts/deny.sh
 
 lint: deps ## check format and lints
 	$(CARGO) fmt --check

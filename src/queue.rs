@@ -4,10 +4,19 @@
 //! Nothing is ever dropped. A full queue makes [`Queue::push`] wait, the
 //! connection stops reading its socket, and TCP tells the publisher.
 
-use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+#[cfg(all(test, queue_loom))]
+mod loom;
 
+use std::collections::VecDeque;
+use std::sync::PoisonError;
+#[cfg(not(all(test, queue_loom)))]
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+#[cfg(not(all(test, queue_loom)))]
 use tokio::sync::Notify;
+
+#[cfg(all(test, queue_loom))]
+use self::loom::{Condvar, Mutex, MutexGuard, Notify};
 
 /// What an item costs beyond its bytes, so that a flood of empty messages is
 /// bounded as well.
@@ -168,13 +177,13 @@ impl<T> Queue<T> {
 
     /// The next item, waiting for one. Only for the one consumer.
     pub fn pop(&self) -> Pop<T> {
-        let state = self.lock();
-        let mut state = self
-            .filled
-            .wait_while(state, |s| {
-                !s.is_flushing() && !s.closed && s.items.is_empty()
-            })
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        while !state.is_flushing() && !state.closed && state.items.is_empty() {
+            state = self
+                .filled
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
         if state.is_flushing() {
             return Pop::Flushing(state.unlocked);
         }
@@ -264,7 +273,7 @@ impl<T> State<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(queue_loom)))]
 mod tests {
     use std::sync::Arc;
     use std::thread;
