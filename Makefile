@@ -13,7 +13,7 @@ PLUGIN = $(TARGET_DIR)/release/libgstrtmp2server.so
 
 .DEFAULT_GOAL := help
 .PHONY: help deps encoders build demo test test-core test-all test-newest test-obs test-ingest test-cinstall test-deb \
-	fuzz fire scale soak bench callgrind lint lint-ingest install deb
+	fuzz deny loom fire scale soak bench callgrind lint lint-ingest install deb
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -47,6 +47,14 @@ test-newest: deps encoders ## run the tests on the newest GStreamer: Debian sid 
 
 fuzz: deps ## fuzz the core, each target for SECONDS (default 60); `make test` replays the corpus
 	CARGO="$(CARGO)" scripts/fuzz.sh run $(or $(SECONDS),60)
+
+# With more than two switches at will, it takes hours.
+loom: ## check the queue in every order in which its threads can run, but for rare ones
+	LOOM_MAX_PREEMPTIONS=2 RUSTFLAGS="--cfg queue_loom" CARGO_TARGET_DIR=$(TARGET_DIR)/loom $(CARGO) test --release --lib \
+		--no-default-features --features server queue::loom
+
+deny: ## check licences and known vulnerabilities of the dependencies
+	@CARGO="$(CARGO)" scripts/deny.sh
 
 scale: deps ## measure what 25 to 200 publishers on one port cost, on an otherwise idle machine
 	$(CARGO) test --release --test scale -- --ignored --nocapture --test-threads=1 figures

@@ -8,18 +8,13 @@ cd "$(dirname "$0")/.."
 
 CARGO=${CARGO:-cargo}
 target=$($CARGO metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-tools=$target/tools
-# Its own, or each build would undo the other's.
-export CARGO_TARGET_DIR="$target/fuzz" RUSTC_BOOTSTRAP=1 PATH="$tools/bin:$PATH"
+PATH=$(scripts/cargo-tool.sh cargo-fuzz 0.13.2)
+# A target folder of its own, or each build would undo the other's.
+export CARGO_TARGET_DIR="$target/fuzz" RUSTC_BOOTSTRAP=1 PATH
 corpus=fuzz/corpus
 targets="handshake chunk_reader amf0 session_raw session_structured ertmp_inspect"
 # Longer inputs are tried less often and say no more.
 max_length=16384
-
-if ! cargo fuzz --version >/dev/null 2>&1; then
-    echo "Installing cargo-fuzz into $tools"
-    CARGO_TARGET_DIR="$target/tools/build" $CARGO install --quiet --locked --root "$tools" cargo-fuzz@0.13.2
-fi
 
 # No sanitizer: there is nothing unsafe in the core, and it is twice as fast.
 build() {

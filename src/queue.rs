@@ -8,10 +8,19 @@
 //! other for each: producers say when they are done for now ([`Queue::wake`]), and
 //! are woken when there is room for more than one item.
 
-use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+#[cfg(all(test, queue_loom))]
+mod loom;
 
+use std::collections::VecDeque;
+use std::sync::PoisonError;
+#[cfg(not(all(test, queue_loom)))]
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+#[cfg(not(all(test, queue_loom)))]
 use tokio::sync::Notify;
+
+#[cfg(all(test, queue_loom))]
+use self::loom::{Condvar, Mutex, MutexGuard, Notify};
 
 /// What an item costs beyond its bytes, so that a flood of empty messages is
 /// bounded as well.
@@ -305,7 +314,7 @@ impl<T> State<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(queue_loom)))]
 mod tests {
     use std::sync::Arc;
     use std::thread;
