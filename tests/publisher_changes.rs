@@ -117,7 +117,7 @@ impl Player {
                     let shown_config = caps.get::<gst::Buffer>("codec_data").ok();
                     let shown_config = shown_config.map(|b| b.map_readable().unwrap().to_vec());
                     // A codec without one has that of the former in newer versions.
-                    if config.is_some() || gst::version() < (1, 24, 0, 0) {
+                    if config.is_some() || gst::version() < (1, 27, 0, 0) {
                         assert_eq!(shown_config.as_deref(), config, "{}", what());
                     }
                 }
@@ -321,10 +321,13 @@ fn another_codec_and_back() {
     let name = |caps: &gst::Caps| caps.structure(0).unwrap().name().to_string();
     let [h264, sorenson] = ["video/x-h264", "video/x-flash-video"];
     assert_eq!(each(&player.caps(0), name), [h264, sorenson, h264]);
+    assert_eq!(player.decoded(0), [(160, 45), (320, 45), (160, 45)]);
+    // Since it knows several tracks, flvdemux gives out MP3 as the AAC that was before it.
+    if gst::version() >= (1, 27, 0, 0) {
+        return;
+    }
     let version = |caps: &gst::Caps| field::<i32>(caps, "mpegversion");
     assert_eq!(each(&player.caps(1), version), [4, 1, 4]);
-
-    assert_eq!(player.decoded(0), [(160, 45), (320, 45), (160, 45)]);
     let all = [&first, &second, &third].map(|sent| count(sent, Kind::Audio));
     assert_eq!(player.decoded(1), [(44100, all.iter().sum())]);
 }

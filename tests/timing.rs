@@ -2,11 +2,13 @@
 
 mod support;
 
-use std::time::Duration;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use gst::prelude::*;
+use support::client::{Client, tags};
 use support::flv::Kind;
-use support::playback::{Playback, all_of, frames, publish};
+use support::playback::{Playback, Shown, all_of, frames, publish};
 use support::steady::in_real_time;
 
 fn one_publisher(late: Duration, start: &str) {
@@ -93,4 +95,34 @@ fn a_second_publisher_steps_back() {
 fn two_publishers_across_a_wrap() {
     two_publishers("2147482.648", "0");
     two_publishers("2147480.648", "2147482.648");
+}
+
+/// Metadata and headers come when it connects, and the first frame when it has encoded one.
+#[test]
+fn a_publisher_that_takes_its_time_to_encode() {
+    in_real_time(|| {
+        let playback = Playback::start("", Duration::ZERO);
+        let address = (Ipv4Addr::LOCALHOST, playback.port()).into();
+        let mut client = Client::publisher(address).unwrap();
+        let sent = tags(103, 500);
+        let (headers, frames) = sent.split_at(3);
+        client.send_all(headers).unwrap();
+        // Time is what this is about, here and below.
+        std::thread::sleep(Duration::from_secs(1));
+        let start = Instant::now();
+        for tag in frames {
+            let due = start + Duration::from_millis(tag.timestamp.into());
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            client.send(tag).unwrap();
+        }
+        client.close().unwrap();
+        playback.finish();
+        for sink in ["video", "audio"] {
+            let all = Shown {
+                rendered: 50,
+                dropped: 0,
+            };
+            assert_eq!(playback.shown(sink), all, "{sink}");
+        }
+    });
 }
