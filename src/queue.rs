@@ -256,10 +256,15 @@ impl<T> Queue<T> {
         self.lock().tally
     }
 
-    /// From now on [`pop`](Self::pop) returns [`Pop::Flushing`], at once.
+    /// From now on [`pop`](Self::pop) returns [`Pop::Flushing`], at once. Producers
+    /// may use what room there is: it will not become more for now.
     pub fn unlock(&self) {
-        self.lock().unlocked += 1;
+        let mut state = self.lock();
+        state.unlocked += 1;
+        state.producer_waits = false;
+        drop(state);
         self.filled.notify_all();
+        self.drained.notify_waiters();
     }
 
     /// Takes back every [`unlock`](Self::unlock) so far.
@@ -492,6 +497,31 @@ mod tests {
             queue.pop();
             assert!(poll().await);
         });
+    }
+
+    #[test]
+    fn a_queue_fills_up_while_its_consumer_is_unlocked() {
+        let weight = 100 + ITEM_OVERHEAD;
+        let queue = Queue::new(16 * weight);
+        let runtime = runtime();
+        runtime.block_on(async {
+            for n in 0..16 {
+                assert_eq!(queue.try_push(n, 100), Ok(None));
+            }
+            let mut push = std::pin::pin!(queue.push(16, 100));
+            let mut poll = async || {
+                std::future::poll_fn(|context| {
+                    std::task::Poll::Ready(push.as_mut().poll(context).is_ready())
+                })
+                .await
+            };
+            assert!(!poll().await);
+            queue.pop();
+            assert!(!poll().await, "room for one, and more to come");
+            queue.unlock();
+            assert!(poll().await, "no more to come");
+        });
+        assert_eq!(queue.levels().0, 16 * weight);
     }
 
     #[test]
