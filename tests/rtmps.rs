@@ -254,7 +254,8 @@ fn a_peer_that_never_reads_is_closed() {
     while stream.write_all(&pings).is_ok() {
         assert!(began.elapsed() < PUBLISH_DEADLINE);
     }
-    log.wait_for("bytes of answers wait and the peer does not read them");
+    // The socket took the answers to as much as a stranger may say.
+    log.wait_for("262144 bytes came and no publish was accepted");
 }
 
 // Certificates.
