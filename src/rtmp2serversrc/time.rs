@@ -48,6 +48,8 @@ pub(super) struct Timeline {
     /// The current publisher has sent no frame yet. Headers and metadata often
     /// carry 0, whatever its clock says.
     expected: bool,
+    /// The pipeline's running time at the first tag of all, in ms.
+    began: u64,
     /// Where the first publisher's first frame is.
     origin: Option<Origin>,
     last: Option<Last>,
@@ -62,6 +64,10 @@ struct Written {
     /// The position from which on it is 2³¹ ms more than that.
     next_step: i64,
 }
+
+/// Milliseconds between headers and the first frame that nobody sees: sinks take their
+/// time from the headers then, and downstream is spared a second segment.
+const AT_ONCE: u64 = 10;
 
 #[derive(Debug, Clone, Copy)]
 struct Origin {
@@ -118,9 +124,19 @@ impl Timeline {
                 position
             }
         };
-        // Again at the first frame: an encoder may send what goes before it, with whatever
-        // time, while it is still about to encode.
-        let starts = self.last.is_none() || (is_frame && self.origin.is_none());
+        // Again at the first frame, if that is at another place or late: an encoder may send
+        // what goes before it, with whatever time, while it is still about to encode.
+        let starts = match self.last {
+            None => {
+                self.began = running_time().unwrap_or(0);
+                true
+            }
+            Some(last) if is_frame && self.origin.is_none() => {
+                let waited = running_time().unwrap_or(0).saturating_sub(self.began);
+                last.position != position || waited > AT_ONCE
+            }
+            Some(_) => false,
+        };
         let is_stranger = self.origin.is_none() && !is_frame;
         if is_frame {
             self.expected = false;
