@@ -134,11 +134,6 @@ fn in_uridecodebin3() {
     });
 }
 
-#[test]
-fn in_decodebin3() {
-    plays(|| Player::launch(&format!("{SOURCE} ! decodebin3 name=d {}", decoded(SINK))));
-}
-
 /// `decodebin` shows nothing until the demuxer says that it has no more pads. Since it knows several tracks it says so after
 /// six seconds, and what came before is late by then.
 #[test]
