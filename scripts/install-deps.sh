@@ -1,11 +1,13 @@
 #!/bin/sh
-# Installs what Debian 12 needs to build and test the plugin. Does nothing, quickly, if all of it is there.
+# Installs what Debian 12 needs to build and test the plugin, and the packages named as arguments. Does nothing, quickly,
+# if all of it is there.
 set -eu
 
 # Building: a linker, pkg-config and the GStreamer headers.
 # Tests and demo: gst-launch-1.0; videotestsrc and audiotestsrc (base), flvmux and aacparse (good),
 # rtmp2sink, rtmpsink and voaacenc (bad), x264enc (ugly), decoders (libav); ffmpeg with ffprobe;
-# GObject introspection for applications in Python; pip, with which install-encoders.sh gets newer ones.
+# GObject introspection for applications in Python; pip, with which install-encoders.sh gets newer ones; ip, for tests
+# of a network that is cut; TLS for rtmp2sink (glib-networking); haproxy.
 packages="
     gcc
     libc6-dev
@@ -21,6 +23,10 @@ packages="
     python3-gi
     gir1.2-gstreamer-1.0
     python3-pip
+    iproute2
+    glib-networking
+    haproxy
+    $*
 "
 
 if ! command -v dpkg-query >/dev/null; then

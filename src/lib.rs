@@ -5,16 +5,22 @@
 //! `--no-default-features`; `queue` and `server` come with the feature `server`,
 //! the element with `element`, the default.
 
+#[forbid(unsafe_code)]
 pub mod amf0;
+#[forbid(unsafe_code)]
 pub mod flv;
+#[forbid(unsafe_code)]
 pub mod rtmp;
 
 #[cfg(feature = "server")]
+#[forbid(unsafe_code)]
 pub mod queue;
 #[cfg(feature = "server")]
+#[forbid(unsafe_code)]
 pub mod server;
 
 #[cfg(feature = "element")]
+#[forbid(unsafe_code)]
 mod rtmp2serversrc;
 
 #[cfg(feature = "element")]

@@ -3,11 +3,24 @@
 //!
 //! Nothing is ever dropped. A full queue makes [`Queue::push`] wait, the
 //! connection stops reading its socket, and TCP tells the publisher.
+//!
+//! To wake a thread costs more than to hand over an item, so neither side wakes the
+//! other for each: producers say when they are done for now ([`Queue::wake`]), and
+//! are woken when there is room for more than one item.
+
+#[cfg(all(test, queue_loom))]
+mod loom;
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+#[cfg(not(all(test, queue_loom)))]
+use std::sync::{Condvar, Mutex, MutexGuard};
 
+#[cfg(not(all(test, queue_loom)))]
 use tokio::sync::Notify;
+
+#[cfg(all(test, queue_loom))]
+use self::loom::{Condvar, Mutex, MutexGuard, Notify};
 
 /// What an item costs beyond its bytes, so that a flood of empty messages is
 /// bounded as well.
@@ -17,11 +30,15 @@ const ITEM_OVERHEAD: usize = 128;
 #[derive(Debug)]
 pub struct Queue<T> {
     state: Mutex<State<T>>,
-    /// Wakes the consumer: an item, the end, or an unlock.
+    /// Wakes the consumer: items, the end, or an unlock.
     filled: Condvar,
     /// Wakes producers: room, or the end.
     drained: Notify,
     max_bytes: usize,
+    /// Producers that found no room are woken when no more than this is left: an
+    /// eighth of the queue is free, so that two threads do not take turns item by
+    /// item.
+    low_water: usize,
 }
 
 #[derive(Debug)]
@@ -35,6 +52,10 @@ struct State<T> {
     /// the wait is not lost, nor one that comes while another is being answered.
     unlocked: u64,
     locked: u64,
+    /// The consumer sleeps, and nobody has woken it yet.
+    consumer_waits: bool,
+    /// A producer found no room.
+    producer_waits: bool,
     closed: bool,
 }
 
@@ -85,15 +106,20 @@ impl<T> Queue<T> {
                 tally: Tally::default(),
                 unlocked: 0,
                 locked: 0,
+                consumer_waits: false,
+                producer_waits: false,
                 closed: false,
             }),
             filled: Condvar::new(),
             drained: Notify::new(),
             max_bytes,
+            low_water: max_bytes - max_bytes / 8,
         }
     }
 
     /// Puts an item of `bytes` bytes behind the others, waiting for room.
+    ///
+    /// The consumer may sleep on until [`wake`](Self::wake), or until this waits.
     ///
     /// Cancel safe: an item is in the queue when the future completes, and not
     /// before.
@@ -101,9 +127,12 @@ impl<T> Queue<T> {
         self.put_when_there_is_room(item, bytes, true).await
     }
 
-    /// The same for a mark that a peer can have as many of as it likes.
+    /// The same for a mark that a peer can have as many of as it likes. Wakes the
+    /// consumer.
     pub async fn push_mark_when_there_is_room(&self, item: T, bytes: usize) -> Result<(), Closed> {
-        self.put_when_there_is_room(item, bytes, false).await
+        self.put_when_there_is_room(item, bytes, false).await?;
+        self.wake();
+        Ok(())
     }
 
     async fn put_when_there_is_room(
@@ -124,11 +153,14 @@ impl<T> Queue<T> {
                 None => return Ok(()),
                 Some(back) => item = back,
             }
+            // Only the consumer makes room.
+            self.wake();
             room.await;
         }
     }
 
-    /// Puts an item in if there is room, else gives it back.
+    /// Puts an item in if there is room, else gives it back. The consumer may sleep
+    /// on until [`wake`](Self::wake).
     pub fn try_push(&self, item: T, bytes: usize) -> Result<Option<T>, Closed> {
         self.put_if_there_is_room(item, bytes, true)
     }
@@ -145,16 +177,26 @@ impl<T> Queue<T> {
             return Err(Closed);
         }
         if state.bytes > 0 && state.bytes + weight > self.max_bytes {
+            state.producer_waits = true;
             return Ok(Some(item));
         }
         state.put(item, weight, counted);
-        drop(state);
-        self.filled.notify_one();
         Ok(None)
     }
 
-    /// Puts a mark behind the items without waiting: where a publication ends must
-    /// be said even when the queue is full.
+    /// Wakes the consumer, if it sleeps: whoever has put in what there was for now
+    /// says so before it waits for more.
+    pub fn wake(&self) {
+        let mut state = self.lock();
+        let sleeps = std::mem::take(&mut state.consumer_waits);
+        drop(state);
+        if sleeps {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Puts a mark behind the items without waiting, and wakes the consumer: where a
+    /// publication ends must be said even when the queue is full.
     pub fn push_mark(&self, item: T) -> Result<(), Closed> {
         let mut state = self.lock();
         if state.closed {
@@ -162,19 +204,21 @@ impl<T> Queue<T> {
         }
         state.put(item, ITEM_OVERHEAD, false);
         drop(state);
-        self.filled.notify_one();
+        self.wake();
         Ok(())
     }
 
     /// The next item, waiting for one. Only for the one consumer.
     pub fn pop(&self) -> Pop<T> {
-        let state = self.lock();
-        let mut state = self
-            .filled
-            .wait_while(state, |s| {
-                !s.is_flushing() && !s.closed && s.items.is_empty()
-            })
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        while !state.is_flushing() && !state.closed && state.items.is_empty() {
+            state.consumer_waits = true;
+            state = self
+                .filled
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        state.consumer_waits = false;
         if state.is_flushing() {
             return Pop::Flushing(state.unlocked);
         }
@@ -182,8 +226,14 @@ impl<T> Queue<T> {
             return Pop::Closed;
         };
         state.bytes -= entry.weight;
+        let drained = state.producer_waits && state.bytes <= self.low_water;
+        if drained {
+            state.producer_waits = false;
+        }
         drop(state);
-        self.drained.notify_waiters();
+        if drained {
+            self.drained.notify_waiters();
+        }
         Pop::Item(entry.item)
     }
 
@@ -206,10 +256,15 @@ impl<T> Queue<T> {
         self.lock().tally
     }
 
-    /// From now on [`pop`](Self::pop) returns [`Pop::Flushing`], at once.
+    /// From now on [`pop`](Self::pop) returns [`Pop::Flushing`], at once. Producers
+    /// may use what room there is: it will not become more for now.
     pub fn unlock(&self) {
-        self.lock().unlocked += 1;
+        let mut state = self.lock();
+        state.unlocked += 1;
+        state.producer_waits = false;
+        drop(state);
         self.filled.notify_all();
+        self.drained.notify_waiters();
     }
 
     /// Takes back every [`unlock`](Self::unlock) so far.
@@ -264,7 +319,7 @@ impl<T> State<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(queue_loom)))]
 mod tests {
     use std::sync::Arc;
     use std::thread;
@@ -382,6 +437,10 @@ mod tests {
             async move {
                 for n in 0..ITEMS {
                     queue.push(n, 100).await.unwrap();
+                    // In batches that the queue's size is no multiple of.
+                    if n % 7 == 0 {
+                        queue.wake();
+                    }
                 }
                 queue.close();
             }
@@ -413,6 +472,73 @@ mod tests {
         assert!(queue.levels().1 <= MAX);
         runtime.block_on(producer).unwrap();
         unlocker.join().unwrap();
+    }
+
+    #[test]
+    fn a_producer_goes_on_when_an_eighth_is_free() {
+        let weight = 100 + ITEM_OVERHEAD;
+        let queue = Queue::new(16 * weight);
+        let runtime = runtime();
+        runtime.block_on(async {
+            for n in 0..16 {
+                assert_eq!(queue.try_push(n, 100), Ok(None));
+            }
+            let push = queue.push(16, 100);
+            let mut push = std::pin::pin!(push);
+            let mut poll = async || {
+                std::future::poll_fn(|context| {
+                    std::task::Poll::Ready(push.as_mut().poll(context).is_ready())
+                })
+                .await
+            };
+            assert!(!poll().await);
+            queue.pop();
+            assert!(!poll().await, "one item is no room to wake somebody for");
+            queue.pop();
+            assert!(poll().await);
+        });
+    }
+
+    #[test]
+    fn a_queue_fills_up_while_its_consumer_is_unlocked() {
+        let weight = 100 + ITEM_OVERHEAD;
+        let queue = Queue::new(16 * weight);
+        let runtime = runtime();
+        runtime.block_on(async {
+            for n in 0..16 {
+                assert_eq!(queue.try_push(n, 100), Ok(None));
+            }
+            let mut push = std::pin::pin!(queue.push(16, 100));
+            let mut poll = async || {
+                std::future::poll_fn(|context| {
+                    std::task::Poll::Ready(push.as_mut().poll(context).is_ready())
+                })
+                .await
+            };
+            assert!(!poll().await);
+            queue.pop();
+            assert!(!poll().await, "room for one, and more to come");
+            queue.unlock();
+            assert!(poll().await, "no more to come");
+        });
+        assert_eq!(queue.levels().0, 16 * weight);
+    }
+
+    #[test]
+    fn a_consumer_sleeps_until_it_is_woken() {
+        let queue = Arc::new(Queue::new(1 << 20));
+        let consumer = thread::spawn({
+            let queue = queue.clone();
+            move || [queue.pop(), queue.pop()]
+        });
+        while !queue.lock().consumer_waits {
+            thread::yield_now();
+        }
+        queue.try_push(1, 1).unwrap();
+        queue.try_push(2, 1).unwrap();
+        assert!(queue.lock().consumer_waits);
+        queue.wake();
+        assert_eq!(consumer.join().unwrap(), [Pop::Item(1), Pop::Item(2)]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ fn request_reconnect(recording: &Recording, url: Option<&str>) -> bool {
 
 /// A recording that takes nothing, and a publisher that it holds up.
 fn stalled(recording: &Recording) -> (Client, usize) {
-    let mut client = Client::connect_with(recording.address(), "live", Some(RECONNECTS)).unwrap();
+    let mut client = Client::connect_with(recording.address(), "live", RECONNECTS).unwrap();
     client.must_publish("test").unwrap();
     recording.pipeline().set_state(gst::State::Paused).unwrap();
     let sent = tags(400, 1000);
@@ -37,7 +37,7 @@ fn who_understands_is_asked_to_reconnect_and_goes_on_until_it_does() {
     let directory = tempfile::tempdir().unwrap();
     let recording = Recording::start(directory.path(), "").unwrap();
     assert!(!request_reconnect(&recording, None), "there is nobody");
-    let mut client = Client::connect_with(recording.address(), "live", Some(RECONNECTS)).unwrap();
+    let mut client = Client::connect_with(recording.address(), "live", RECONNECTS).unwrap();
     client.must_publish("test").unwrap();
     let sent = tags(60, 300);
     let (first, rest) = sent.split_at(30);

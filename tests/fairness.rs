@@ -2,13 +2,15 @@
 
 mod support;
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
 use support::client::{Client, tags};
+use support::own_process::wait_until;
 use support::peer;
-use support::pipeline::Recording;
+use support::pipeline::{DEADLINE, Recording};
 
 /// More than the server has threads, each sending as fast as it can.
 const TALKERS: usize = 4;
@@ -18,15 +20,23 @@ fn talkers_do_not_keep_others_waiting() {
     let directory = tempfile::tempdir().unwrap();
     let recording = Recording::start(directory.path(), "").unwrap();
     let address = recording.address();
+    // Only publishers may talk much, and each needs an element. All elements of a
+    // process have the same threads.
     let talkers = [(); TALKERS].map(|()| {
-        let mut stream = peer::shake_hands(address).unwrap();
-        std::thread::spawn(move || {
+        let directory = tempfile::tempdir().unwrap();
+        let recording = Recording::start(directory.path(), "").unwrap();
+        let mut stream = peer::shake_hands(recording.address()).unwrap();
+        stream.write_all(&peer::connect_command("live")).unwrap();
+        stream.write_all(&peer::publish_command("test")).unwrap();
+        assert!(wait_until(DEADLINE, || recording.is_publishing()));
+        let talking = std::thread::spawn(move || {
             // Small, so that there are many of them in each read.
             const UNKNOWN_TYPE: u8 = 99;
             let chatter = peer::message(UNKNOWN_TYPE, 0, &[0; 4]).repeat(100_000);
-            // Until it has had its time, or the element stops.
-            let _ = peer::flood(&mut stream, &chatter);
-        })
+            // Until the element stops.
+            peer::flood(&mut stream, &chatter)
+        });
+        (talking, recording, directory)
     });
     let mut longest = Duration::ZERO;
     for _ in 0..20 {
@@ -39,10 +49,13 @@ fn talkers_do_not_keep_others_waiting() {
     client.send_all(&sent).unwrap();
     client.close().unwrap();
     assert!(recording.finish().unwrap() == sent);
+    println!("a handshake took at most {longest:?}");
     // It was 4 to 9 s when a talker's turn lasted as long as it liked.
     assert!(longest < Duration::from_secs(3), "{longest:?}");
-    for talker in talkers {
-        talker.join().unwrap();
+    for (talking, recording, _directory) in talkers {
+        assert!(recording.is_publishing(), "it may talk as much as it likes");
+        recording.stop().unwrap();
+        talking.join().unwrap().unwrap();
     }
 }
 

@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use gst::prelude::*;
+use support::client::{Client, tags};
 use support::flv::{self, Kind, Rules, Tag};
+use support::login::{answer, turned_away};
 use support::own_process::{descriptors, panics, resident_bytes, wait_until, watch_for_panics};
 use support::peer;
 use support::pipeline::Recording;
@@ -18,6 +21,8 @@ use support::publishers::Ffmpeg;
 const DEADLINE: Duration = Duration::from_secs(30);
 /// From accept to publish.
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(10);
+/// Of messages.
+const UNKNOWN_TYPE: u8 = 99;
 
 /// Runs a test while no other one runs: descriptors and panics are those of the whole process. After it, there are as
 /// many descriptors as before, and nothing has panicked.
@@ -104,7 +109,7 @@ fn nonsense(address: SocketAddr) {
             chunk
         })
         .collect();
-    let kinds: [(&str, Vec<u8>); 4] = [
+    let kinds: [(&str, Vec<u8>); 5] = [
         ("garbage", vec![0xFF; 10_000]),
         (
             "a chunk size of 0",
@@ -112,9 +117,13 @@ fn nonsense(address: SocketAddr) {
         ),
         (
             "a deep command",
-            peer::connect_with(&STRICT_ARRAY_OF_ONE.repeat(5_000)),
+            peer::connect_with(&STRICT_ARRAY_OF_ONE.repeat(3_000)),
         ),
         ("300 MB of unfinished messages", unfinished),
+        (
+            "3,000 messages of no meaning",
+            peer::message(UNKNOWN_TYPE, 0, &[0; 100]).repeat(3000),
+        ),
     ];
     for (what, bytes) in kinds {
         let began = Instant::now();
@@ -136,12 +145,11 @@ fn ping_flood(address: SocketAddr) {
     assert!(took < PUBLISH_DEADLINE, "closed after {took:?}");
 }
 
-/// Never says anything that matters, and never stops.
+/// Never says anything that matters, never stops, and never says too much at once.
 fn endless_talk(address: SocketAddr) {
-    const UNKNOWN_TYPE: u8 = 99;
     let mut stream = peer::shake_hands(address).unwrap();
-    let chatter = peer::message(UNKNOWN_TYPE, 0, &[0; 100]).repeat(1000);
-    peer::flood(&mut stream, &chatter).unwrap();
+    let chatter = peer::message(UNKNOWN_TYPE, 0, &[0; 100]);
+    peer::flood_in_steps(&mut stream, &chatter, Duration::from_millis(20)).unwrap();
 }
 
 /// Those that wait for something that never comes, and when they began to.
@@ -197,7 +205,7 @@ fn a_publisher_is_complete_beside_hostile_peers() {
         insist_on(&recording, "handshake-failures", 201 + 100 + 2);
         insist_on(&recording, "rejected", 3);
         // The publisher; two more idlers, the talker; credentials, nonsense, pings.
-        insist_on(&recording, "connections", 303 + 1 + 3 + 3 + 4 + 1);
+        insist_on(&recording, "connections", 303 + 1 + 3 + 3 + 5 + 1);
         assert!(wait_until(DEADLINE, || {
             recording.counter("idle-connections") == 0
         }));
@@ -247,12 +255,13 @@ fn recording_of(recording: Recording, strangers: usize) -> Vec<Tag> {
     recording.finish().unwrap()
 }
 
+const PICTURE: &[u8] = b"\x17\x01\0\0\0a picture";
+
 /// However many come between its handshake and its publish.
 #[test]
 fn who_has_shaken_hands_does_not_make_way_for_strangers() {
     const MAX: u64 = 8;
     const STRANGERS: u64 = 50;
-    const PICTURE: &[u8] = b"\x17\x01\0\0\0a picture";
     alone(|directory| {
         let properties = format!("max-connections={MAX}");
         let recording = Recording::start(directory, &properties).unwrap();
@@ -289,6 +298,159 @@ fn who_has_shaken_hands_does_not_make_way_for_strangers() {
     });
 }
 
+/// With the default of 64 places, between its C1 and its C2, which is a round trip.
+#[test]
+fn who_is_shaking_hands_does_not_make_way_for_silent_ones() {
+    const SILENT: usize = 200;
+    alone(|directory| {
+        let recording = Recording::start(directory, "").unwrap();
+        let address = recording.address();
+        let mut publisher = peer::connect(address).unwrap();
+        publisher.write_all(&peer::c0_c1()).unwrap();
+        let mut answer = vec![0; 1 + 1536 + 1536];
+        publisher.read_exact(&mut answer).unwrap();
+        let silent: Vec<_> = (0..SILENT)
+            .map(|_| peer::connect(address).unwrap())
+            .collect();
+        insist_on(&recording, "connections", SILENT as u64 + 1);
+        publisher.write_all(&answer[1..1 + 1536]).unwrap();
+        let commands = [
+            peer::connect_command("live"),
+            peer::publish_command("test"),
+            peer::message(peer::VIDEO, 1, PICTURE),
+        ];
+        publisher.write_all(&commands.concat()).unwrap();
+        publisher.shutdown(Shutdown::Write).unwrap();
+        let sent = Tag {
+            kind: Kind::Video,
+            timestamp: 0,
+            body: PICTURE.to_vec(),
+        };
+        insist_on_same(&[sent], &recording.finish().unwrap());
+        drop(silent);
+    });
+}
+
+/// Who takes up the places is who has to give them up.
+#[test]
+fn a_flood_from_one_address_leaves_the_others_their_places() {
+    alone(|directory| {
+        let recording = Recording::start(directory, "").unwrap();
+        let mut publisher = peer::shake_hands(recording.address()).unwrap();
+        let flooder = SocketAddr::from(([127, 0, 0, 2], 0));
+        let flood: Vec<_> = (0..300)
+            .map(|_| peer::shake_hands_from(flooder, recording.address()).unwrap())
+            .collect();
+        insist_on(&recording, "connections", 301);
+        let commands = [
+            peer::connect_command("live"),
+            peer::publish_command("test"),
+            peer::message(peer::VIDEO, 1, PICTURE),
+        ];
+        publisher.write_all(&commands.concat()).unwrap();
+        publisher.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(recording.finish().unwrap().len(), 1);
+        drop(flood);
+    });
+}
+
+/// The application need not read its bus, nor an operator the log.
+#[test]
+fn rejections_without_end_are_counted_and_cost_nothing() {
+    const MANY: u64 = 1000;
+    alone(|directory| {
+        let recording = Recording::start(directory, "stream-key=right").unwrap();
+        let long_name = "x".repeat(30_000);
+        let object = [
+            &[3, 0, 8][..],
+            b"flashVer",
+            &peer::amf_string(&long_name),
+            &[0, 0, 9],
+        ];
+        let commands = [
+            peer::connect_with(&object.concat()),
+            peer::publish_command("wrong"),
+        ]
+        .concat();
+        let turn_away = || {
+            let mut stream = peer::shake_hands(recording.address()).unwrap();
+            stream.write_all(&commands).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            peer::listen(&mut stream).unwrap();
+        };
+        (0..100).for_each(|_| turn_away());
+        let before = resident_bytes();
+        (100..MANY).for_each(|_| turn_away());
+        insist_on(&recording, "rejected", MANY);
+        let grown = resident_bytes().saturating_sub(before);
+        assert!(grown < 8 << 20, "{grown} bytes");
+
+        let bus = recording.pipeline().bus().unwrap();
+        let mut told = Vec::new();
+        while let Some(message) = bus.pop_filtered(&[gst::MessageType::Element]) {
+            let structure = message.structure().unwrap().to_owned();
+            if structure.name() == "rtmp2server-publisher-rejected" {
+                told.push(structure);
+            }
+        }
+        assert!((64..80).contains(&told.len()), "{}", told.len());
+        assert_eq!(told[0].get("unreported"), Ok(0u64));
+        assert!(told[0].get::<&str>("flash-ver").unwrap().len() <= 256);
+    });
+}
+
+/// In C a NUL ends a text, and to GLib's debug builds it is a reason to panic.
+#[test]
+fn a_nul_in_a_peers_text_is_harmless() {
+    alone(|directory| {
+        let recording = Recording::start(directory, "").unwrap();
+        let (asked, answers) = std::sync::mpsc::channel();
+        let asked = std::sync::Mutex::new(asked);
+        recording
+            .source()
+            .connect("caller-connecting", false, move |arguments| {
+                let caller = arguments[1].get::<gst::Structure>().unwrap();
+                let key = caller.get::<String>("stream-key").unwrap();
+                asked.lock().unwrap().send(key).unwrap();
+                Some(true.to_value())
+            });
+        let field = |name: &str| {
+            let length = [0, name.len() as u8];
+            let value = peer::amf_string(&format!("{name}\0and more"));
+            [&length[..], name.as_bytes(), &value].concat()
+        };
+        let object = [
+            vec![3],
+            field("app"),
+            field("flashVer"),
+            field("tcUrl"),
+            vec![0, 0, 9],
+        ];
+        let metadata = [
+            peer::amf_string("onMetaData"),
+            vec![3],
+            field("encoder"),
+            vec![0, 0, 9],
+        ];
+        const DATA: u8 = 18;
+        let commands = [
+            peer::connect_with(&object.concat()),
+            peer::publish_command("allowed\0and more"),
+            peer::message(DATA, 1, &metadata.concat()),
+            peer::message(peer::VIDEO, 1, PICTURE),
+        ];
+        let mut publisher = peer::shake_hands(recording.address()).unwrap();
+        publisher.write_all(&commands.concat()).unwrap();
+        recording.wait_for_counter("pushed", 2).unwrap();
+        assert_eq!(answers.recv().unwrap(), "allowed\u{FFFD}and more");
+        let stats: gst::Structure = recording.source().property("stats");
+        assert_eq!(stats.get("flash-ver"), Ok("flashVer\u{FFFD}and more"));
+        assert_eq!(stats.get("encoder"), Ok("encoderand more"));
+        publisher.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(recording.finish().unwrap().len(), 2);
+    });
+}
+
 #[test]
 fn what_a_silent_connection_costs() {
     const MANY: usize = 1000;
@@ -305,5 +467,40 @@ fn what_a_silent_connection_costs() {
         assert!(each < 32 << 10, "{each} bytes per silent connection");
         drop(silent);
         insist_on(&recording, "handshake-failures", MANY as u64);
+    });
+}
+
+/// Whoever asks for login challenges costs nothing, and does not push out those of others.
+#[test]
+fn a_flood_of_login_questions() {
+    const QUESTIONS: usize = 2000;
+    alone(|directory| {
+        let properties = "loop=true username=alice password=s3cret";
+        let recording = Recording::start(directory, properties).unwrap();
+        let server = recording.address();
+        let honest = answer(server, "alice", "s3cret");
+        // No failures among them: those are told on the bus, which keeps them.
+        let [none, adobe, llnw] = ["", "?authmod=adobe&user=alice", "?authmod=llnw&user=alice"];
+        let ask = |times: usize| {
+            for query in [none, adobe, llnw, adobe].iter().cycle().take(times) {
+                turned_away(server, &format!("live{query}"));
+            }
+        };
+        // What it costs at first and stays, such as what the allocator keeps.
+        ask(QUESTIONS / 4);
+        let before = resident_bytes();
+        ask(QUESTIONS);
+        let grown = resident_bytes().saturating_sub(before);
+        // A number kept for each challenge would be as much.
+        assert!(grown < 64 << 10, "{grown} bytes more");
+        let mut client = Client::connect(server, &honest).unwrap();
+        client.must_publish("test").unwrap();
+        let sent = tags(50, 300);
+        client.send_all(&sent).unwrap();
+        client.close().unwrap();
+        recording.wait_for_counter("pushed", 50).unwrap();
+        assert_eq!(recording.counter("session"), 1);
+        recording.send_eos();
+        insist_on_same(&sent, &recording.finish().unwrap());
     });
 }

@@ -217,7 +217,8 @@ fn one_connection_publishes_again() {
 #[test]
 fn a_second_publisher_is_told_and_the_first_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let recording = Recording::start(directory.path(), "").unwrap();
+    let properties = "publisher-policy=reject";
+    let recording = Recording::start(directory.path(), properties).unwrap();
     let mut first = Client::publisher(recording.address()).unwrap();
     let sent = tags(300, 1000);
     for part in sent.chunks(100) {

@@ -4,7 +4,6 @@ mod support;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use support::client::{Client, tags};
@@ -27,13 +26,13 @@ impl Application {
         let port = free_port();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python");
         // Debian's, which GObject introspection is installed for; there may be others.
-        let mut python = Command::new("/usr/bin/python3");
+        let mut python = with_plugin("/usr/bin/python3", directory.path());
         // Unbuffered, and none of the crate's directories gets a cache.
         python
             .arg("-uB")
             .arg(script.join(name))
             .arg(port.to_string());
-        let process = Process::spawn(with_plugin(&mut python, directory.path())).unwrap();
+        let process = Process::spawn(&mut python).unwrap();
         wait_for_listener(port, &process);
         Application {
             process,

@@ -392,7 +392,7 @@ fn the_peers_acknowledgements_are_noted() {
 
 #[test]
 fn a_peer_that_never_reads_is_cut_off() {
-    let limit = Limits::default().max_output;
+    let limit = Limits::default().max_stranger_bytes / 2;
     let mut session = Session::new(config(Limits::default()), [7; 32]);
     let mut input = [handshake(), connect()].concat();
     for _ in 0..10_000 {
@@ -401,8 +401,9 @@ fn a_peer_that_never_reads_is_cut_off() {
     let mut rest = &input[..];
     assert!(matches!(
         session.poll(&mut rest),
-        Ok(Step::Event(Event::Connected(_)))
+        Ok(Step::Event(Event::Connect(_)))
     ));
+    session.accept_connect();
     // As many answers as may wait: the rest of the requests is not touched.
     assert_eq!(session.poll(&mut rest), Ok(Step::NeedMore));
     assert!((limit..limit + 1000).contains(&session.output().len()));
@@ -415,13 +416,19 @@ fn a_peer_that_never_reads_is_cut_off() {
 #[test]
 fn a_peer_that_reads_slowly_is_served() {
     let mut session = Session::new(config(Limits::default()), [7; 32]);
-    let mut input = [handshake(), connect()].concat();
+    let mut input = until_published();
     for _ in 0..10_000 {
         input.extend(command("createStream", 2.0, None));
     }
     let mut rest = &input[..];
     while !rest.is_empty() {
-        while let Step::Event(_) = session.poll(&mut rest).expect("patience") {}
+        while let Step::Event(event) = session.poll(&mut rest).expect("patience") {
+            match event {
+                Event::Connect(_) => session.accept_connect(),
+                Event::Publish(_) => session.accept_publish(),
+                _ => {}
+            }
+        }
         let half = session.output().len() / 2;
         let _ = session.output_mut().split_to(half);
     }
@@ -442,12 +449,50 @@ fn media_before_publish_is_dropped_and_counted() {
 }
 
 #[test]
+fn an_undecided_connect_holds_everything_back() {
+    let mut session = Session::new(config(Limits::default()), [7; 32]);
+    let behind = [command("createStream", 2.0, None), publish()].concat();
+    let input = [&handshake()[..], &connect(), &behind].concat();
+    let mut rest = &input[..];
+    let poll = |session: &mut Session, rest: &mut &[u8]| session.poll(rest).expect("no error");
+    let connects = |step| matches!(step, Step::Event(Event::Connect(_)));
+    assert!(connects(poll(&mut session, &mut rest)));
+    // There is nothing to decide about a publish yet.
+    session.accept_publish();
+    assert_eq!(poll(&mut session, &mut rest), Step::NeedMore);
+    assert_eq!(rest, behind);
+    assert_eq!(session.output().len(), answers::HANDSHAKE);
+
+    session.reject_connect("NetConnection.Connect.Rejected", "not you");
+    session.accept_connect();
+    let error = "_error 1 NetConnection.Connect.Rejected";
+    assert_eq!(answers::lines(session.output()), [error]);
+    let info = answers::decode(session.output())[0].objects().1;
+    assert_eq!(info["level"], text("error"));
+    assert_eq!(info["description"], text("not you"));
+
+    // It may try again.
+    let mut rest = &connect()[..];
+    assert!(connects(poll(&mut session, &mut rest)));
+    session.accept_connect();
+    assert_eq!(answers::lines(session.output())[1..], CONNECTED);
+    // What was granted before is gone with a rejection.
+    let input = [connect(), publish()].concat();
+    let mut rest = &input[..];
+    assert!(connects(poll(&mut session, &mut rest)));
+    session.reject_connect("NetConnection.Connect.Rejected", "not any more");
+    assert_eq!(session.poll(&mut rest), Err(Error::PublishBeforeConnect));
+}
+
+#[test]
 fn an_undecided_publish_holds_everything_back() {
     let mut session = Session::new(config(Limits::default()), [7; 32]);
     let input = [until_published(), message(AUDIO, 1, 1, b"a")].concat();
     let mut rest = &input[..];
     let mut events = Vec::new();
     while let Step::Event(event) = session.poll(&mut rest).expect("no error") {
+        // Decides about connects only.
+        session.accept_connect();
         events.push(seen(event));
     }
     assert_eq!(events.last(), Some(&published()));

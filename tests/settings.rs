@@ -110,6 +110,13 @@ fn an_address_of_another_machine_is_refused() {
     assert!(reason.contains("not one of this machine"), "{reason}");
 }
 
+#[cfg(not(feature = "tls"))]
+#[test]
+fn tls_that_is_not_built_in_is_refused() {
+    let reason = refused("certificate-file=a.pem private-key-file=b.pem");
+    assert!(reason.contains("has no TLS"), "{reason}");
+}
+
 #[test]
 fn a_busy_port_is_refused_and_taken_when_it_is_free() {
     let other = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();

@@ -55,6 +55,18 @@ impl Call {
         self.arguments.get(1)
     }
 
+    /// Bytes of text in the command object and the arguments, not in what is
+    /// further inside.
+    pub fn text_len(&self) -> usize {
+        let object = self.object().into_iter().flat_map(Object::iter);
+        object
+            .map(|(_, value)| value)
+            .chain(&self.arguments)
+            .filter_map(Value::as_str)
+            .map(str::len)
+            .sum()
+    }
+
     pub fn string_argument(&self) -> &str {
         self.argument().and_then(Value::as_str).unwrap_or_default()
     }

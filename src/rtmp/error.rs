@@ -17,6 +17,8 @@ pub enum Error {
     MessageTooLarge { declared: usize, limit: usize },
     #[error("{limit} bytes of unfinished messages are all that a connection may have")]
     TooMuchUnfinished { limit: usize },
+    #[error("{limit} bytes came and no publish was accepted")]
+    TooMuchBeforePublish { limit: usize },
     #[error("more than {limit} chunk streams at once")]
     TooManyChunkStreams { limit: usize },
     #[error("protocol control message {type_id} has {len} bytes, too few")]

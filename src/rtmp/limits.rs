@@ -10,14 +10,21 @@ pub struct Limits {
     /// Bytes of messages begun and not finished, over all chunk streams of an
     /// accepted publisher. Must hold one message of `max_message_size`.
     pub max_unfinished: usize,
-    /// The same two bounds until a publish was accepted, and for every command:
-    /// a stranger may cost this much and no more. Real `connect` commands stay
-    /// below 4 KiB even with signed tokens in several places.
+    /// The same two bounds until a publish was accepted, and for every command,
+    /// and half of it for the answers that wait for a stranger: it may cost a few
+    /// times this much and no more. Real `connect` commands stay below 4 KiB even with
+    /// signed tokens in several places.
     pub max_stranger_bytes: usize,
+    /// Bytes that a peer may send in all until a publish was accepted. What a
+    /// stranger says is cheap to refuse and not free; a message is a byte at
+    /// least, so this bounds their number, too. Real encoders have published
+    /// within 10 KiB, the handshake included.
+    pub max_stranger_total: usize,
     /// Chunk streams in use at once. Real encoders use 2 to 6; each one costs
     /// about 100 bytes.
     pub max_chunk_streams: usize,
-    /// Bytes of answers that may wait for a peer which asks and never reads.
+    /// Bytes of answers that may wait for a publisher which asks and never reads.
+    /// Few ask for more than their handshake and four or five answers.
     pub max_output: usize,
 }
 
@@ -32,7 +39,8 @@ impl Limits {
             max_message_size: size,
             // One message of full size and, interleaved with it, ordinary ones.
             max_unfinished: size.saturating_add(1 << 20),
-            max_stranger_bytes: 32 << 10,
+            max_stranger_bytes: 16 << 10,
+            max_stranger_total: 256 << 10,
             max_chunk_streams: 128,
             max_output: 64 << 10,
         }

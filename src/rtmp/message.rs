@@ -69,9 +69,15 @@ impl Body {
     }
 
     /// Appends bytes of a message that declared `declared` bytes in all. The
-    /// capacity at most doubles what has arrived: a declared length costs the
-    /// peer nothing, so it must cost us nothing.
-    pub(crate) fn append(&mut self, bytes: &[u8], declared: usize, tailroom: usize) {
+    /// capacity at most doubles what has arrived, or grows by what is `in_hand`: a
+    /// declared length costs the peer nothing, so it must cost us nothing.
+    pub(crate) fn append(
+        &mut self,
+        bytes: &[u8],
+        declared: usize,
+        tailroom: usize,
+        in_hand: usize,
+    ) {
         let len = self.len() + bytes.len();
         let full = self.headroom + declared + tailroom;
         let needed = if len < declared {
@@ -80,7 +86,7 @@ impl Body {
             full
         };
         if self.bytes.capacity() < needed {
-            let grown = self.headroom + (len + self.len()).max(Self::MIN_GROWTH);
+            let grown = self.headroom + (len + self.len().max(in_hand)).max(Self::MIN_GROWTH);
             let target = grown.min(full).max(needed);
             self.bytes.reserve_exact(target - self.bytes.len());
         }
@@ -93,7 +99,7 @@ impl Body {
     /// Copies `bytes` into a body of their own.
     pub(crate) fn copy_of(bytes: &[u8], headroom: usize, tailroom: usize) -> Self {
         let mut body = Self::new(headroom);
-        body.append(bytes, bytes.len(), tailroom);
+        body.append(bytes, bytes.len(), tailroom, 0);
         body
     }
 
@@ -148,20 +154,35 @@ mod tests {
     #[test]
     fn capacity_follows_what_arrived() {
         let mut body = Body::new(11);
-        body.append(&[1; 100], 16 << 20, 4);
+        body.append(&[1; 100], 16 << 20, 4, 0);
         assert!(body.bytes.capacity() < 1024);
         for _ in 0..100 {
-            body.append(&[2; 1000], 16 << 20, 4);
+            body.append(&[2; 1000], 16 << 20, 4, 0);
             assert!(body.bytes.capacity() <= 2 * body.len() + 11 + 1000);
         }
         assert_eq!(body.len(), 100_100);
     }
 
     #[test]
+    fn what_is_in_hand_needs_no_second_allocation() {
+        let mut body = Body::new(11);
+        body.append(&[3; 1000], 7000, 4, 5900);
+        let first = (body.bytes.capacity(), body.bytes.as_ptr());
+        assert_eq!(first.0, 11 + 6900);
+        for _ in 0..5 {
+            body.append(&[3; 1000], 7000, 4, 0);
+        }
+        assert_eq!((body.bytes.capacity(), body.bytes.as_ptr()), first);
+        let mut body = Body::new(11);
+        body.append(&[3; 1000], 7000, 4, 1 << 20);
+        assert_eq!(body.bytes.capacity(), 11 + 7000 + 4);
+    }
+
+    #[test]
     fn a_whole_message_has_room_for_its_frame() {
         let mut body = Body::new(11);
         for _ in 0..7 {
-            body.append(&[3; 1000], 7000, 4);
+            body.append(&[3; 1000], 7000, 4, 0);
         }
         let vec = body.into_vec();
         assert_eq!(vec.len(), 7011);

@@ -20,7 +20,10 @@
 //!     loop {
 //!         while let Step::Event(event) = session.poll(&mut input)? {
 //!             match event {
-//!                 Event::Connected(connect) => println!("{} came", connect.flash_ver),
+//!                 Event::Connect(connect) => {
+//!                     println!("{} came", connect.flash_ver);
+//!                     session.accept_connect();
+//!                 }
 //!                 Event::Publish(request) if request.app == "live" => session.accept_publish(),
 //!                 Event::Publish(_) => session.reject_publish("NetStream.Publish.Denied", "no such application"),
 //!                 Event::Media(media) => println!("{:?} at {} ms", media.kind, media.timestamp),

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use super::Capabilities;
 use crate::amf0::{Object, Value};
 
-/// The `connect` command (RTMP 1.0, section 7.2.1.1).
-#[derive(Debug, Clone, Default, PartialEq)]
+/// The `connect` command (RTMP 1.0, section 7.2.1.1). No text in it has a NUL: to some
+/// who read it on, that is where a text ends.
+#[derive(Clone, Default, PartialEq)]
 pub struct Connect {
     /// Application without query and outer slashes: `live` of `/live/?vhost=a`.
     pub app: String,
-    /// What followed a `?` in the application, without it.
-    pub app_query: String,
-    /// `tcUrl`: where the client believes it connected to.
+    /// `app` as the client sent it. The query may hold a token or the response of a
+    /// login. Never log it.
+    pub app_as_sent: String,
+    /// `tcUrl`: where the client believes it connected to. Most have the query of
+    /// the application here as well. Never log it.
     pub tc_url: String,
     /// `flashVer`: the client's name for itself.
     pub flash_ver: String,
@@ -26,13 +29,13 @@ impl Connect {
     pub(crate) fn from_object(object: &Object) -> Self {
         let string = |name| {
             let value = object.get(name).and_then(Value::as_str);
-            value.unwrap_or_default().to_owned()
+            without_nul(value.unwrap_or_default())
         };
         let app = string("app");
-        let (app, query) = app.split_once('?').unwrap_or((&app, ""));
+        let (name, _query) = app.split_once('?').unwrap_or((&app, ""));
         Self {
-            app: app.trim_matches('/').to_owned(),
-            app_query: query.to_owned(),
+            app: name.trim_matches('/').to_owned(),
+            app_as_sent: app,
             tc_url: string("tcUrl"),
             flash_ver: string("flashVer"),
             object_encoding: object
@@ -42,6 +45,35 @@ impl Connect {
             capabilities: Capabilities::from_connect(object),
         }
     }
+
+    /// What followed the first `?` in the application, without it.
+    pub fn app_query(&self) -> &str {
+        let query = self.app_as_sent.split_once('?');
+        query.map_or("", |(_, query)| query)
+    }
+
+    /// The application for people to read, before it is known whether its last part
+    /// is the stream key: without that part, if there are several.
+    pub fn public_app(&self) -> &str {
+        self.app.rsplit_once('/').map_or(&self.app, |(app, _)| app)
+    }
+}
+
+/// Leaves out everything that may hold a key, a token or a login: people log with
+/// `{:?}`.
+impl fmt::Debug for Connect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connect")
+            .field("app", &self.public_app())
+            .field("flash_ver", &self.flash_ver)
+            .field("capabilities", &self.capabilities)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Replaced and not left out, so that it makes no other key of a key.
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "\u{FFFD}")
 }
 
 /// A `publish` command that waits for a decision (RTMP 1.0, section 7.2.2.6).
@@ -58,7 +90,8 @@ pub struct PublishRequest {
 
 impl PublishRequest {
     pub(crate) fn new(connect: Arc<Connect>, name: &str) -> Self {
-        let (key, query) = name.split_once('?').unwrap_or((name, ""));
+        let name = without_nul(name);
+        let (key, query) = name.split_once('?').unwrap_or((&name, ""));
         Self {
             app: connect.app.clone(),
             stream_key: key.to_owned(),
@@ -79,7 +112,7 @@ impl PublishRequest {
     }
 }
 
-/// Leaves out everything that may hold the key: people log with `{:?}`.
+/// Likewise.
 impl fmt::Debug for PublishRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PublishRequest")
@@ -104,5 +137,46 @@ impl fmt::Display for UnpublishReason {
             Self::DeleteStream => "deleteStream",
             Self::CloseStream => "closeStream",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connect(app: &str) -> Connect {
+        Connect::from_object(&Object::from_iter([("app", app), ("tcUrl", app)]))
+    }
+
+    #[test]
+    fn an_application_and_its_query() {
+        for (sent, app, query) in [
+            ("live", "live", ""),
+            ("/live/?vhost=a/b", "live", "vhost=a/b"),
+            (
+                "live?a=1?authmod=adobe&user=u",
+                "live",
+                "a=1?authmod=adobe&user=u",
+            ),
+            ("?", "", ""),
+            ("live/inst/", "live/inst", ""),
+        ] {
+            let connect = connect(sent);
+            assert_eq!((connect.app.as_str(), connect.app_query()), (app, query));
+            assert_eq!(connect.app_as_sent, sent);
+        }
+    }
+
+    #[test]
+    fn nothing_secret_is_shown() {
+        let shown = format!(
+            "{:?}",
+            connect("live/s3cret?authmod=adobe&user=u&response=r3sponse")
+        );
+        assert!(shown.contains("live"), "{shown}");
+        assert!(
+            !shown.contains("s3cret") && !shown.contains("r3sponse"),
+            "{shown}"
+        );
     }
 }

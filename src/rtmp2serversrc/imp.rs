@@ -13,17 +13,20 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
+use gst_base::subclass::base_src::CreateSuccess;
 use gst_base::subclass::prelude::*;
 
 use super::CAT;
 use super::observer::{ElementGate, ElementObserver};
 use super::output::Output;
-use super::settings::Settings;
+use super::settings::{ProxyProtocol, Settings};
 use super::stats::OutputStats;
 use super::{properties, signals, stats, uri};
 use crate::flv::{TAG_HEADER_SIZE, TAG_TRAILER_SIZE};
 use crate::rtmp::{Limits, SessionConfig};
-use crate::server::{BindError, Listener, ListenerConfig, Publisher, Route, Serial};
+use crate::server::{
+    BindError, ListenerSettings, Listening, ListeningConfig, Publisher, Route, TlsFiles,
+};
 use streaming::Stream;
 
 /// Time from accept to publish. Real encoders need a second at the most.
@@ -35,12 +38,14 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 pub struct Rtmp2ServerSrc {
     settings: Mutex<Settings>,
     running: Mutex<Option<Running>>,
-    stream: Mutex<Stream>,
+    /// Shared with the probe on the pad, which would have to look for the element with
+    /// every buffer otherwise.
+    stream: Arc<Mutex<Stream>>,
 }
 
 /// Between start and stop.
 struct Running {
-    listener: Listener,
+    listening: Listening,
     route: Arc<Route>,
     /// An EOS event was taken over: what is queued goes out, and then EOS.
     draining: bool,
@@ -63,32 +68,50 @@ impl Rtmp2ServerSrc {
         self.route().and_then(|route| route.publisher())
     }
 
-    fn listen(&self, settings: Settings, route: Arc<Route>) -> Result<Listener, BindError> {
-        let observer = ElementObserver {
-            element: self.obj().downgrade(),
-            serial: Serial::new().map_err(BindError::Runtime)?,
-        };
-        Listener::bind(ListenerConfig {
-            host: settings.host,
+    fn listen(
+        &self,
+        settings: &Settings,
+        tls: Option<TlsFiles>,
+        route: Arc<Route>,
+    ) -> Result<Listening, BindError> {
+        let config = ListeningConfig {
+            name: self.obj().name().into(),
+            host: settings.host.clone(),
             port: settings.port,
-            max_connections: settings.max_connections as usize,
-            publish_deadline: PUBLISH_DEADLINE,
-            session: SessionConfig {
-                limits: Limits::with_max_message_size(settings.max_message_size as usize),
-                headroom: TAG_HEADER_SIZE,
-                tailroom: TAG_TRAILER_SIZE,
+            settings: ListenerSettings {
+                max_connections: settings.max_connections as usize,
+                publish_deadline: PUBLISH_DEADLINE,
+                session: SessionConfig {
+                    limits: Limits::with_max_message_size(settings.max_message_size as usize),
+                    headroom: TAG_HEADER_SIZE,
+                    tailroom: TAG_TRAILER_SIZE,
+                },
+                tls,
+                proxy_protocol: settings.proxy_protocol == ProxyProtocol::Required,
             },
-            routes: vec![route],
-            observer: Arc::new(observer),
-        })
+        };
+        Listening::start(config, route)
+    }
+
+    fn make_route(&self, settings: &Settings, tls: bool) -> Result<Arc<Route>, BindError> {
+        let observer = ElementObserver::new(&self.obj(), tls).map_err(BindError::Runtime)?;
+        Ok(Arc::new(Route::new(
+            settings.route(),
+            settings.max_queue_bytes as usize,
+            Arc::new(observer),
+            Some(Arc::new(ElementGate {
+                element: self.obj().downgrade(),
+                tls,
+            })),
+        )))
     }
 }
 
 fn bind_error(error: &BindError) -> gst::ErrorMessage {
-    let kind = if error.is_busy() {
-        gst::ResourceError::Busy
-    } else {
-        gst::ResourceError::OpenRead
+    let kind = match error {
+        BindError::Certificate(_) => gst::ResourceError::Settings,
+        _ if error.is_busy() => gst::ResourceError::Busy,
+        _ => gst::ResourceError::OpenRead,
     };
     let advice = error.advice();
     gst::error_msg!(
@@ -117,25 +140,22 @@ impl ObjectImpl for Rtmp2ServerSrc {
         let obj = self.obj();
         obj.set_live(true);
         obj.set_format(gst::Format::Time);
-        let pad = obj.static_pad("src").expect("made from the template");
-        let weak = obj.downgrade();
-        pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-            if let Some(obj) = weak.upgrade() {
-                obj.imp().seen();
-            }
-            gst::PadProbeReturn::Ok
-        });
-        // Also after an error downstream, or num-buffers: the publisher must hear
-        // that nobody takes its data any more.
-        let weak = obj.downgrade();
-        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-            if info
-                .event()
-                .is_some_and(|e| e.type_() == gst::EventType::Eos)
-                && let Some(obj) = weak.upgrade()
-                && let Some(route) = obj.imp().route()
-            {
-                route.end();
+        let pad = obj.src_pad();
+        let stream = Arc::clone(&self.stream);
+        // One probe: each one more is a search with every buffer.
+        let types = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+        pad.add_probe(types, move |_, info| {
+            match &info.data {
+                Some(gst::PadProbeData::Buffer(_)) => lock(&stream).seen(),
+                // Also after an error downstream, or num-buffers: the publisher must
+                // hear that nobody takes its data any more.
+                Some(gst::PadProbeData::Event(event)) if event.type_() == gst::EventType::Eos => {
+                    let route = lock(&stream).route.clone();
+                    if let Some(route) = route {
+                        route.end();
+                    }
+                }
+                _ => {}
             }
             gst::PadProbeReturn::Ok
         });
@@ -167,17 +187,17 @@ impl ObjectImpl for Rtmp2ServerSrc {
         match pspec.name() {
             "current-port" => {
                 let running = lock(&self.running);
-                let port = running.as_ref().map_or(0, |r| r.listener.port());
+                let port = running.as_ref().map_or(0, |r| r.listening.port());
                 u32::from(port).to_value()
             }
             "stats" => {
                 let output = lock(&self.stream).output.as_ref().map(OutputStats::of);
                 let running = lock(&self.running);
-                let (listener, route) = match &*running {
-                    Some(running) => (Some(&running.listener), Some(&*running.route)),
+                let (listening, route) = match &*running {
+                    Some(running) => (Some(&running.listening), Some(&*running.route)),
                     None => (None, None),
                 };
-                stats::structure(listener, route, &output.unwrap_or_default()).to_value()
+                stats::structure(listening, route, &output.unwrap_or_default()).to_value()
             }
             name => lock(&self.settings)
                 .get(name)
@@ -196,12 +216,7 @@ impl URIHandlerImpl for Rtmp2ServerSrc {
     }
 
     fn uri(&self) -> Option<String> {
-        let location = lock(&self.settings).location.clone();
-        // The scheme that this element answers to, however it was set.
-        location.map(|l| match l.split_once("://") {
-            Some((_, rest)) => format!("{}://{rest}", uri::PROTOCOLS[0]),
-            None => l,
-        })
+        lock(&self.settings).uri()
     }
 
     fn set_uri(&self, uri: &str) -> Result<(), glib::Error> {
@@ -266,33 +281,40 @@ impl ElementImpl for Rtmp2ServerSrc {
     }
 }
 
+impl PushSrcImpl for Rtmp2ServerSrc {}
+
 impl BaseSrcImpl for Rtmp2ServerSrc {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        if let Some(error) = &settings.location_error {
+        if let Some(error) = settings.error() {
             return Err(gst::error_msg!(
                 gst::ResourceError::Settings,
-                ("Could not start the RTMP server: the location is not usable: {error}"),
-                ["set it to rtmp://HOST:PORT/APPLICATION/KEY, or to NULL"]
+                ("Could not start the RTMP server: {error}"),
+                [
+                    "location is rtmp://HOST:PORT/APPLICATION/KEY or NULL; username and password are both set or neither"
+                ]
             ));
         }
-        let (timestamp_mode, compat) = (settings.timestamp_mode, settings.compat);
-        let route = Arc::new(Route::new(
-            settings.route(),
-            settings.max_queue_bytes as usize,
-            Some(Arc::new(ElementGate(self.obj().downgrade()))),
-        ));
-        let listener = self
-            .listen(settings, route.clone())
+        let tls = settings.tls().map_err(|error| {
+            gst::error_msg!(
+                gst::ResourceError::Settings,
+                ("Could not start the RTMP server: {error}"),
+                ["RTMPS is on if both files are set"]
+            )
+        })?;
+        let (route, listening) = self
+            .make_route(&settings, tls.is_some())
+            .and_then(|route| Ok((route.clone(), self.listen(&settings, tls, route)?)))
             .map_err(|error| bind_error(&error))?;
-        gst::info!(CAT, imp = self, "listening on {:?}", listener.addresses());
-        let message = signals::listening(listener.addresses(), listener.port());
+        gst::info!(CAT, imp = self, "listening on {:?}", listening.addresses());
+        let message = signals::listening(listening.addresses(), listening.port());
         *lock(&self.stream) = Stream {
-            output: Some(Output::new(timestamp_mode, compat)),
+            output: Some(Output::new(settings.timestamp_mode, settings.compat)),
+            route: Some(route.clone()),
             ..Stream::default()
         };
         *lock(&self.running) = Some(Running {
-            listener,
+            listening,
             route,
             draining: false,
             drain_until: None,
@@ -304,9 +326,8 @@ impl BaseSrcImpl for Rtmp2ServerSrc {
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         let running = lock(&self.running).take();
-        if let Some(running) = running {
-            running.route.end();
-        }
+        // With no lock held: that closes the port, if nobody shares it.
+        drop(running);
         *lock(&self.stream) = Stream::default();
         self.obj().notify("current-port");
         Ok(())
@@ -314,6 +335,17 @@ impl BaseSrcImpl for Rtmp2ServerSrc {
 
     fn is_seekable(&self) -> bool {
         false
+    }
+
+    /// Not the push source's, which comes to the same with two more calls between the
+    /// languages for each buffer.
+    fn create(
+        &self,
+        _offset: u64,
+        _buffer: Option<&mut gst::BufferRef>,
+        _length: u32,
+    ) -> Result<CreateSuccess, gst::FlowError> {
+        self.next_buffer()
     }
 
     fn query(&self, query: &mut gst::QueryRef) -> bool {

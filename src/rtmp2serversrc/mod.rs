@@ -3,8 +3,10 @@
 mod bitrate;
 mod compat;
 mod imp;
+mod limiter;
 mod observer;
 mod output;
+mod policy;
 mod properties;
 mod settings;
 mod signals;
@@ -16,6 +18,8 @@ mod uri;
 use std::sync::LazyLock;
 
 pub use compat::Compat;
+pub use policy::PublisherPolicy;
+pub use settings::ProxyProtocol;
 pub use time::TimestampMode;
 
 use gst::glib;
@@ -37,6 +41,8 @@ glib::wrapper! {
 
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     Compat::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    PublisherPolicy::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    ProxyProtocol::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     TimestampMode::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     gst::Element::register(
         Some(plugin),

@@ -62,6 +62,13 @@ pub(super) struct Tag {
     pub news: Option<StreamInfo>,
 }
 
+impl Tag {
+    /// Whether nothing is due before it or told with it.
+    pub fn is_plain(&self) -> bool {
+        self.segment_start.is_none() && !self.headers_changed && self.news.is_none()
+    }
+}
+
 /// Larger headers are not repeated to late joiners: real ones have a few KiB, and
 /// they are held as long as the element runs.
 const MAX_STREAM_HEADER: usize = 256 << 10;

@@ -4,7 +4,7 @@ use gst::glib;
 use gst::prelude::*;
 
 use super::settings::*;
-use super::{Compat, TimestampMode};
+use super::{Compat, PublisherPolicy, TimestampMode};
 
 /// All properties of the element.
 pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
@@ -20,7 +20,10 @@ pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt::builder("port")
             .nick("Port")
-            .blurb("TCP port to listen on, 0 = any free one, see current-port")
+            .blurb(
+                "TCP port to listen on, 0 = any free one, see current-port. Elements of one \
+                 process that name the same host and port share it",
+            )
             .maximum(u16::MAX.into())
             .default_value(DEFAULT_PORT)
             .mutable_ready()
@@ -34,8 +37,10 @@ pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder("location")
             .nick("Location")
             .blurb(
-                "rtmp://HOST:PORT/APPLICATION/KEY as a shorthand for host, port, application \
-                 and stream-key; what is left out is any. Reads back without the key",
+                "rtmp[s]://HOST:PORT/APPLICATION/KEY as a shorthand for host, port, application \
+                 and stream-key; what is left out is any. rtmps needs certificate-file and \
+                 private-key-file, and its default port is 443. USER:PASSWORD@HOST sets username \
+                 and password. Reads back without key and password",
             )
             .mutable_ready()
             .build(),
@@ -57,6 +62,24 @@ pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
             .write_only()
             .mutable_playing()
             .build(),
+        glib::ParamSpecString::builder("username")
+            .nick("User name")
+            .blurb(
+                "User name that publishers must log in with, without ? and &, NULL = no login; \
+                 needs a password; taken up by the next connection",
+            )
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecString::builder("password")
+            .nick("Password")
+            .blurb(
+                "Password that publishers must log in with, by the Adobe or the Limelight \
+                 challenge, NULL = no login; taken up by the next connection. Can't be read \
+                 back, so that it is in no dump of the pipeline",
+            )
+            .write_only()
+            .mutable_playing()
+            .build(),
         glib::ParamSpecUInt::builder("timeout")
             .nick("Timeout")
             .blurb(
@@ -73,6 +96,14 @@ pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
                  taken up by the next publish",
             )
             .default_value(false)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("publisher-policy", PublisherPolicy::default())
+            .nick("Publisher policy")
+            .blurb(
+                "What a publisher gets that comes while another one publishes and no other \
+                 element on the port takes it; taken up by the next publish",
+            )
             .mutable_playing()
             .build(),
         glib::ParamSpecBoolean::builder("is-live")
@@ -106,6 +137,32 @@ pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
             .blurb(
                 "Whom the tags have to suit: flvdemux = one that knows no Enhanced RTMP, \
                  as in GStreamer 1.22",
+            )
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("certificate-file")
+            .nick("Certificate file")
+            .blurb(
+                "PEM file with the server's certificate, and those between it and its authority \
+                 behind it. Set together with private-key-file, every connection is TLS (RTMPS), \
+                 1.2 or 1.3; NULL = none is. Read again when it changes",
+            )
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("private-key-file")
+            .nick("Private key file")
+            .blurb(
+                "PEM file with the certificate's private key, not encrypted; may be the same \
+                 file. Read again when it changes",
+            )
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("proxy-protocol", ProxyProtocol::default())
+            .nick("PROXY protocol")
+            .blurb(
+                "Whether a load balancer (HAProxy's send-proxy or send-proxy-v2, AWS NLB) says \
+                 first whose connection it is. Whoever can reach the port can say anything there: \
+                 let the balancer alone reach it",
             )
             .mutable_ready()
             .build(),
@@ -174,7 +231,7 @@ impl Settings {
                 self.location_error = None;
                 match string() {
                     Some(location) => {
-                        let schemes = ["rtmp", "rtmpserver"];
+                        let schemes = ["rtmp", "rtmps", "rtmpserver", "rtmpsserver"];
                         if let Err(error) = self.set_location(&location, &schemes) {
                             self.location_error = Some(error.message().to_owned());
                         }
@@ -186,12 +243,18 @@ impl Settings {
             "port" => self.port = u16::try_from(number()).expect("range of the property"),
             "application" => self.application = string(),
             "stream-key" => self.stream_key = string(),
+            "username" => self.username = string(),
+            "password" => self.password = string(),
             "timeout" => self.timeout = number(),
             "loop" => self.keep_listening = flag(),
+            "publisher-policy" => self.publisher_policy = value.get().expect("enum property"),
             "is-live" => self.is_live = flag(),
             "latency" => self.latency = number(),
             "timestamp-mode" => self.timestamp_mode = value.get().expect("enum property"),
             "compat" => self.compat = value.get().expect("enum property"),
+            "certificate-file" => self.certificate_file = string(),
+            "private-key-file" => self.private_key_file = string(),
+            "proxy-protocol" => self.proxy_protocol = value.get().expect("enum property"),
             "max-connections" => self.max_connections = number(),
             "max-message-size" => self.max_message_size = number(),
             "max-queue-bytes" => self.max_queue_bytes = number(),
@@ -207,12 +270,17 @@ impl Settings {
             "host" => self.host.to_value(),
             "port" => u32::from(self.port).to_value(),
             "application" => self.application.to_value(),
+            "username" => self.username.to_value(),
             "timeout" => self.timeout.to_value(),
             "loop" => self.keep_listening.to_value(),
+            "publisher-policy" => self.publisher_policy.to_value(),
             "is-live" => self.is_live.to_value(),
             "latency" => self.latency.to_value(),
             "timestamp-mode" => self.timestamp_mode.to_value(),
             "compat" => self.compat.to_value(),
+            "certificate-file" => self.certificate_file.to_value(),
+            "private-key-file" => self.private_key_file.to_value(),
+            "proxy-protocol" => self.proxy_protocol.to_value(),
             "max-connections" => self.max_connections.to_value(),
             "max-message-size" => self.max_message_size.to_value(),
             "max-queue-bytes" => self.max_queue_bytes.to_value(),

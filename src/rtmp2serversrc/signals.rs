@@ -10,8 +10,8 @@ use gst::subclass::prelude::*;
 
 use super::Rtmp2ServerSrc;
 use super::stream_info::StreamInfo;
-use crate::rtmp::PublishRequest;
-use crate::server::{EndReason, Publisher, Rejection};
+use crate::rtmp::{Connect, PublishRequest};
+use crate::server::{EndReason, LoginFailure, Publisher, Rejection, clip, without_login};
 
 /// All signals and actions of the element.
 pub(super) fn signals() -> Vec<Signal> {
@@ -81,22 +81,33 @@ pub(super) fn has_handler(element: &Rtmp2ServerSrc, signal: &str) -> bool {
 }
 
 /// What is known of someone who wants to publish. With the key: the handler is to
-/// decide.
-pub(super) fn connecting(peer: SocketAddr, request: &PublishRequest) -> gst::Structure {
-    caller(peer, request)
+/// decide. `username` is who logged in, if anybody did.
+pub(super) fn connecting(
+    peer: SocketAddr,
+    tls: bool,
+    request: &PublishRequest,
+    username: Option<&str>,
+) -> gst::Structure {
+    caller(peer, tls, request.public_app(), &request.connect)
         .field("application", &request.app)
         .field("stream-key", &request.stream_key)
         .field("query", &request.query)
-        .field("tc-url", &request.connect.tc_url)
+        .field("tc-url", without_login(&request.connect.tc_url))
+        .field_if_some("username", username)
         .build()
 }
 
-fn caller(peer: SocketAddr, request: &PublishRequest) -> gst::structure::Builder {
+fn caller(
+    peer: SocketAddr,
+    tls: bool,
+    application: &str,
+    connect: &Connect,
+) -> gst::structure::Builder {
     gst::Structure::builder("application/x-rtmp2server-caller")
         .field("address", peer.to_string())
-        .field("application", request.public_app())
-        .field("flash-ver", &request.connect.flash_ver)
-        .field("tls", false)
+        .field("application", clip(application))
+        .field("flash-ver", clip(&connect.flash_ver))
+        .field("tls", tls)
 }
 
 /// The same of someone who publishes or did. Without the key.
@@ -105,19 +116,46 @@ pub(super) fn publisher(publisher: &Publisher) -> gst::Structure {
         .field("address", publisher.peer.to_string())
         .field("application", &publisher.application)
         .field("flash-ver", &publisher.flash_ver)
-        .field("tls", false)
+        .field("tls", publisher.tls)
         .build()
 }
 
-/// The signal's structure and the message of a rejection. Without the key.
+/// The signal's structure and the message of a rejection. Without the key. `unreported`
+/// is how many there were since the last one that was told of.
 pub(super) fn rejected(
     peer: SocketAddr,
+    tls: bool,
     request: &PublishRequest,
     why: &Rejection,
+    unreported: u64,
 ) -> (gst::Structure, gst::Structure) {
-    let signal = caller(peer, request)
-        .field("reason", why.to_string())
-        .field("code", why.code())
+    let caller = caller(peer, tls, request.public_app(), &request.connect);
+    turned_away(caller, &why.to_string(), why.code(), unreported)
+}
+
+/// The same of a failed login.
+pub(super) fn login_failed(
+    peer: SocketAddr,
+    tls: bool,
+    connect: &Connect,
+    why: LoginFailure,
+    unreported: u64,
+) -> (gst::Structure, gst::Structure) {
+    let reason = format!("login failed: {why}");
+    let caller = caller(peer, tls, connect.public_app(), connect);
+    turned_away(caller, &reason, why.code(), unreported)
+}
+
+fn turned_away(
+    caller: gst::structure::Builder,
+    reason: &str,
+    code: &str,
+    unreported: u64,
+) -> (gst::Structure, gst::Structure) {
+    let signal = caller
+        .field("reason", reason)
+        .field("code", code)
+        .field("unreported", unreported)
         .build();
     let mut message = signal.clone();
     message.set_name("rtmp2server-publisher-rejected");
@@ -137,6 +175,9 @@ pub(super) fn listening(addresses: &[SocketAddr], port: u16) -> gst::Structure {
 pub(super) fn connected(publisher: &Publisher) -> gst::Structure {
     let mut message = self::publisher(publisher);
     message.set_name("rtmp2server-publisher-connected");
+    if let Some(other) = publisher.taken_from {
+        message.set("taken-over-from", other.to_string());
+    }
     message
 }
 

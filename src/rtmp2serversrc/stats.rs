@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::output::{Output, TagCounts};
 use super::stream_info::StreamInfo;
 use crate::queue::Tally;
-use crate::server::{Listener, Route};
+use crate::server::{Listening, Route};
 
 /// What the streaming thread adds.
 #[derive(Default)]
@@ -27,27 +27,27 @@ impl OutputStats {
 
 /// A snapshot. Names are those of rtmp2src where it has them.
 ///
-/// Counters of tags and of the server are since the element was started. Those of
-/// a connection, and what is said of a publisher and its stream, are the present
+/// Counters of tags are since the element was started; those of the server since
+/// its port was opened, by whichever element that shares it. Those of a connection, and what is said of a publisher and its stream, are the present
 /// publisher's, or the last one's after it left.
 ///
 /// `received = pushed + queued + withheld` holds in every snapshot: the four are
 /// counted each for itself and read under one lock.
 pub(super) fn structure(
-    listener: Option<&Listener>,
+    listening: Option<&Listening>,
     route: Option<&Route>,
     output: &OutputStats,
 ) -> gst::Structure {
     let counts = &output.counts;
     let tally = route.map_or_else(Tally::default, |r| r.queue().tally());
     let (queue_bytes, high_water) = route.map_or((0, 0), |r| r.queue().levels());
-    let server = listener.map(|l| l.stats()).unwrap_or_default();
+    let server = listening.map(|l| l.stats()).unwrap_or_default();
     let is_publishing = route.is_some_and(|r| r.publisher().is_some());
     let publisher = route.and_then(|r| r.latest_publisher());
     let connection = publisher.as_ref().map(|p| p.stats()).unwrap_or_default();
     let session = connection.session;
     let compat = &counts.withheld_compat;
-    let state = match (&listener, is_publishing) {
+    let state = match (&listening, is_publishing) {
         (None, _) => "stopped",
         (Some(_), false) => "listening",
         (Some(_), true) => "publishing",
@@ -81,6 +81,7 @@ pub(super) fn structure(
         .field("codecs", output.info.codecs())
         .field("last-timestamp", counts.last_timestamp)
         .field("session", counts.publishers)
+        .field("takeovers", route.map_or(0, |r| r.takeovers()))
         .field("queue-bytes", queue_bytes as u64)
         .field("queue-high-water", high_water as u64)
         .field("connections", server.connections)
@@ -104,6 +105,7 @@ pub(super) fn structure(
     output.info.describe(&mut structure);
     if let Some(publisher) = publisher {
         structure.set("remote-address", publisher.peer.to_string());
+        structure.set("tls", publisher.tls);
         structure.set("application", &publisher.application);
         structure.set("stream-key", &publisher.masked_key);
         structure.set("flash-ver", &publisher.flash_ver);

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::limiter::Limiter;
 use crate::amf0::{Decoder, Value};
 use crate::flv::enhanced::ExPacket;
 use crate::flv::{self, AudioCodec, AudioTag, VideoCodec, VideoTag};
@@ -143,18 +144,28 @@ impl Metadata {
             encoder: object
                 .get("encoder")
                 .and_then(Value::as_str)
-                .map(|text| text.chars().take(256).collect()),
+                // Some would take a NUL for the end, others for a mistake of ours.
+                .map(|text| text.chars().filter(|&c| c != '\0').take(256).collect()),
         })
     }
 }
 
 /// Follows one publisher's stream, and says when there is news.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Watch {
     info: StreamInfo,
     announced: StreamInfo,
-    announcements: u32,
-    last: Option<Instant>,
+    limiter: Limiter,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self {
+            info: StreamInfo::default(),
+            announced: StreamInfo::default(),
+            limiter: Limiter::new(BURST, INTERVAL),
+        }
+    }
 }
 
 impl Watch {
@@ -181,12 +192,7 @@ impl Watch {
         if self.info == self.announced {
             return None;
         }
-        let too_soon = self.last.is_some_and(|last| now < last + INTERVAL);
-        if self.announcements >= BURST && too_soon {
-            return None;
-        }
-        self.announcements += 1;
-        self.last = Some(now);
+        self.limiter.pass(now)?;
         self.announced = self.info.clone();
         Some(self.info.clone())
     }

@@ -1,30 +1,37 @@
 //! One string for host, port, application and stream key.
 
+use std::ops::Range;
+
 use glib::{Uri, UriFlags};
 
 use super::settings::{DEFAULT_HOST, DEFAULT_PORT, Settings};
 
 /// What the element answers to in `playbin3 uri=…`. `rtmp://` is rtmp2src's: it
 /// connects to somebody else's server.
-pub(super) const PROTOCOLS: &[&str] = &["rtmpserver"];
+pub(super) const PROTOCOLS: &[&str] = &["rtmpserver", "rtmpsserver"];
+
+/// Where clients look for rtmps:// without a port.
+const DEFAULT_TLS_PORT: u32 = 443;
 
 impl Settings {
-    /// Takes over `SCHEME://HOST[:PORT][/APPLICATION[/KEY]]`, with any of `schemes`.
-    /// What is not there is any; an application may have several segments. The path
-    /// is taken as it is written, as encoders send it.
+    /// Takes over `SCHEME://[USER:PASSWORD@]HOST[:PORT][/APPLICATION[/KEY]]`, with any of
+    /// `schemes`. What is not there is any, but a login stays as it was; an application
+    /// may have several segments. The path is taken as it is written, as encoders send it.
     pub fn set_location(&mut self, location: &str, schemes: &[&str]) -> Result<(), glib::Error> {
         let bad = |why: &str| {
             // Without the location itself: it holds the key.
             glib::Error::new(gst::URIError::BadUri, why)
         };
-        let uri =
-            Uri::parse(location, UriFlags::ENCODED_PATH).map_err(|_| bad("this is no URI"))?;
+        let flags = UriFlags::ENCODED_PATH | UriFlags::HAS_PASSWORD;
+        let uri = Uri::parse(location, flags).map_err(|_| bad("this is no URI"))?;
         if !schemes.contains(&uri.scheme().as_str()) {
             let text = format!("the scheme must be {}", schemes.join(" or "));
             return Err(glib::Error::new(gst::URIError::UnsupportedProtocol, &text));
         }
         let host = uri.host().filter(|host| !host.is_empty());
+        let wants_tls = matches!(uri.scheme().as_str(), "rtmps" | "rtmpsserver");
         let port = match uri.port() {
+            -1 if wants_tls => DEFAULT_TLS_PORT,
             -1 => DEFAULT_PORT,
             port => port as u32,
         };
@@ -43,29 +50,63 @@ impl Settings {
         self.host = host.map_or_else(|| DEFAULT_HOST.to_owned(), |host| host.to_string());
         self.application = application;
         self.stream_key = key;
+        if let Some(user) = uri.user() {
+            self.username = Some(user.into());
+            self.password = uri.password().map(Into::into);
+        }
+        self.location_wants_tls = wants_tls;
         self.location = Some(location.to_owned());
         Ok(())
     }
 
     /// Back to what is listened on without a location.
     pub fn forget_location(&mut self) {
-        if self.location.take().is_some() {
+        if let Some(location) = self.location.take() {
+            if userinfo(&location).is_some() {
+                self.username = None;
+                self.password = None;
+            }
             let default = Self::default();
             self.host = default.host;
             self.port = default.port;
             self.application = None;
             self.stream_key = None;
+            self.location_wants_tls = false;
         }
     }
 
-    /// The location for people to read: without the key.
-    pub fn public_location(&self) -> Option<String> {
+    /// The location as a URI that this element answers to, however it was set.
+    pub fn uri(&self) -> Option<String> {
+        let scheme = PROTOCOLS[usize::from(self.location_wants_tls)];
         let location = self.location.as_ref()?;
-        match location.rsplit_once('/') {
-            Some((rest, _key)) if self.stream_key.is_some() => Some(format!("{rest}/***")),
-            _ => Some(location.clone()),
-        }
+        let (_, rest) = location.split_once("://")?;
+        Some(format!("{scheme}://{rest}"))
     }
+
+    /// The location for people to read: without key and password.
+    pub fn public_location(&self) -> Option<String> {
+        let mut location = self.location.clone()?;
+        if let Some((rest, _key)) = location.rsplit_once('/')
+            && self.stream_key.is_some()
+        {
+            location = format!("{rest}/***");
+        }
+        if let Some(range) = userinfo(&location)
+            && let Some((user, _password)) = location[range.clone()].split_once(':')
+        {
+            let public = format!("{user}:***");
+            location.replace_range(range, &public);
+        }
+        Some(location)
+    }
+}
+
+/// Where user name and password stand in a URI, if they do.
+fn userinfo(location: &str) -> Option<Range<usize>> {
+    let start = location.find("://")? + 3;
+    let authority = location[start..].split('/').next()?;
+    let length = authority.rfind('@')?;
+    Some(start..start + length)
 }
 
 #[cfg(test)]
@@ -77,7 +118,7 @@ mod tests {
     ) -> Result<(String, u16, Option<String>, Option<String>), glib::Error> {
         gst::init().unwrap();
         let mut settings = Settings::default();
-        settings.set_location(location, &["rtmp", "rtmpserver"])?;
+        settings.set_location(location, &["rtmp", "rtmps", "rtmpserver"])?;
         let Settings {
             host,
             port,
@@ -95,6 +136,8 @@ mod tests {
             ("rtmpserver://", ("0.0.0.0", 1935, None, None)),
             ("rtmp://127.0.0.1", ("127.0.0.1", 1935, None, None)),
             ("rtmp://localhost:1936/", ("localhost", 1936, None, None)),
+            ("rtmps://localhost", ("localhost", 443, None, None)),
+            ("rtmps://localhost:1936", ("localhost", 1936, None, None)),
             ("rtmp://0.0.0.0:0/live", ("0.0.0.0", 0, some("live"), None)),
             (
                 "rtmp://[::]:1935/live/key",
@@ -116,10 +159,56 @@ mod tests {
     }
 
     #[test]
+    fn a_login_in_a_location() {
+        gst::init().unwrap();
+        let mut settings = Settings::default();
+        let of = |settings: &Settings| (settings.username.clone(), settings.password.clone());
+        let some = |s: &str| Some(s.to_owned());
+        let mut set = |location: &str| {
+            settings.set_location(location, &["rtmp"]).unwrap();
+            (of(&settings), settings.public_location().unwrap())
+        };
+        let login = (some("u"), some("p@:s"));
+        assert_eq!(
+            set("rtmp://u:p%40:s@h/live/key"),
+            (login.clone(), "rtmp://u:***@h/live/***".to_owned())
+        );
+        // One without leaves what there is.
+        assert_eq!(set("rtmp://h/l@x").0, login);
+        assert_eq!(set("rtmp://u@h").0, (some("u"), None));
+        settings.forget_location();
+        assert_eq!(of(&settings), (None, None));
+        // Those that were set by themselves stay.
+        settings.username = some("u");
+        settings.set_location("rtmp://h/live", &["rtmp"]).unwrap();
+        settings.forget_location();
+        assert_eq!(of(&settings).0, some("u"));
+    }
+
+    #[test]
     fn what_is_no_location() {
         for location in ["", "live", "http://h/live/key", "rtmp://h:99999/live"] {
             let error = parsed(location).unwrap_err();
             assert!(!error.to_string().contains("live"), "{error}");
         }
+    }
+    #[test]
+    fn the_uri_says_whether_it_is_tls() {
+        gst::init().unwrap();
+        let mut settings = Settings::default();
+        for (location, uri) in [
+            ("rtmps://h:1/live/key", "rtmpsserver://h:1/live/key"),
+            ("rtmpsserver://h:1", "rtmpsserver://h:1"),
+            ("rtmp://h:1/live", "rtmpserver://h:1/live"),
+            ("rtmpserver://h:1", "rtmpserver://h:1"),
+        ] {
+            let schemes = ["rtmp", "rtmps", "rtmpserver", "rtmpsserver"];
+            settings.set_location(location, &schemes).unwrap();
+            assert_eq!(settings.uri().as_deref(), Some(uri));
+            assert_eq!(settings.tls().is_err(), uri.starts_with("rtmpss"));
+        }
+        settings.forget_location();
+        assert_eq!(settings.uri(), None);
+        assert_eq!(settings.tls(), Ok(None));
     }
 }

@@ -5,6 +5,8 @@ use std::net::{Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::tls::CertificateError;
+
 /// Connections that the kernel completes while the accept loop is busy.
 const BACKLOG: i32 = 1024;
 /// How often a free port is looked for that all addresses of a name have free.
@@ -20,8 +22,18 @@ pub enum BindError {
         address: SocketAddr,
         source: io::Error,
     },
+    /// Another element listens there and would have to be reached on other terms.
+    #[error("{name} can't share {address} with {other}: {differences}")]
+    Conflict {
+        address: SocketAddr,
+        name: String,
+        other: String,
+        differences: String,
+    },
     #[error("no threads for the server: {0}")]
     Runtime(io::Error),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
 }
 
 impl BindError {
@@ -32,15 +44,21 @@ impl BindError {
                 return "set host to an address of this machine, to 0.0.0.0 for all IPv4 \
                         addresses, or to :: for IPv6 and IPv4";
             }
+            Self::Conflict { .. } => {
+                return "elements on one port share its listener: set these alike, or use \
+                        another port";
+            }
             Self::Bind { source, .. } | Self::Runtime(source) => source,
+            Self::Certificate(error) => return error.advice(),
         };
         if lacks_family(source) {
             return "this machine has no IPv6: set host to 0.0.0.0 or to an IPv4 address";
         }
         match source.kind() {
             io::ErrorKind::AddrInUse => {
-                "another program (or another element) listens there: stop it, or set another \
-                 port; port=0 picks a free one"
+                "another program listens there, or an element with another host (those with the \
+                 same host and port share it): stop it, or set another port; port=0 picks a free \
+                 one"
             }
             io::ErrorKind::AddrNotAvailable => {
                 "that address is not one of this machine: set host to one that is, to 0.0.0.0 \
@@ -59,22 +77,29 @@ impl BindError {
     }
 }
 
-/// Listens on all addresses of `host`, on one port. 0 picks a free one.
+/// Listens on all of `addresses`, on one port. 0 picks a free one.
 ///
 /// A name may have several addresses (`localhost` is `::1` and `127.0.0.1`), and
 /// a client tries any of them first.
-pub(super) fn bind(host: &str, port: u16) -> Result<Vec<TcpListener>, BindError> {
-    let addresses = resolve(host, port)?;
+pub(super) fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
     for attempt in 1.. {
-        match bind_all(&addresses) {
-            Err(error) if port == 0 && error.is_busy() && attempt < PORT_ATTEMPTS => continue,
+        match bind_all(addresses) {
+            Err(error)
+                if addresses.iter().any(|a| a.port() == 0)
+                    && error.is_busy()
+                    && attempt < PORT_ATTEMPTS =>
+            {
+                continue;
+            }
             result => return result,
         }
     }
     unreachable!("the last attempt returns")
 }
 
-fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
+/// The addresses of `host`, in order and without repetitions. May take the time that
+/// a name server takes.
+pub(super) fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
     let bare = host
         .strip_prefix('[')
         .and_then(|h| h.strip_suffix(']'))
@@ -154,6 +179,10 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn bind(host: &str, port: u16) -> Result<Vec<TcpListener>, BindError> {
+        super::bind(&resolve(host, port)?)
+    }
 
     fn port_of(listener: &TcpListener) -> u16 {
         listener.local_addr().unwrap().port()

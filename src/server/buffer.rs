@@ -3,8 +3,9 @@
 /// What a connection starts and idles with, in bytes. Holds a whole handshake
 /// packet, the largest thing that a session leaves unconsumed.
 const MIN: usize = 16 << 10;
-/// What it grows to while the socket always has more.
-const MAX: usize = 1 << 20;
+/// What it grows to while the socket always has more: with the bodies that it is
+/// copied to, it stays in a core's own cache.
+const MAX: usize = 256 << 10;
 /// Reads below a quarter of the buffer, in a row, after which it halves.
 const PATIENCE: u8 = 16;
 
@@ -19,9 +20,10 @@ pub(super) struct ReadBuffer {
 }
 
 impl ReadBuffer {
+    /// Costs nothing before the first read.
     pub fn new() -> Self {
         Self {
-            bytes: vec![0; MIN],
+            bytes: Vec::new(),
             start: 0,
             end: 0,
             small_reads: 0,
@@ -41,11 +43,27 @@ impl ReadBuffer {
 
     /// Whether there is no room for another read.
     pub fn is_full(&self) -> bool {
-        self.end - self.start == self.bytes.len()
+        !self.bytes.is_empty() && self.end - self.start == self.bytes.len()
+    }
+
+    /// Gives memory back: all of it if nothing is in it, else down to what a connection
+    /// starts with if that is enough.
+    pub fn release(&mut self) {
+        if self.start == self.end {
+            *self = Self::new();
+        } else if self.bytes.len() > MIN && self.unread().len() < MIN {
+            let _ = self.room();
+            self.bytes.truncate(MIN);
+            self.bytes.shrink_to_fit();
+            self.small_reads = 0;
+        }
     }
 
     /// Room for the next read; none if the buffer [is full](Self::is_full).
     pub fn room(&mut self) -> &mut [u8] {
+        if self.bytes.is_empty() {
+            self.bytes = vec![0; MIN];
+        }
         self.bytes.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
@@ -110,6 +128,38 @@ mod tests {
             buffer.keep(0);
         }
         assert_eq!(buffer.bytes.capacity(), MIN);
+    }
+
+    #[test]
+    fn only_an_empty_buffer_is_released() {
+        let mut buffer = ReadBuffer::new();
+        assert!(!buffer.is_full());
+        read(&mut buffer, &[7; 100]);
+        buffer.release();
+        assert_eq!(buffer.unread(), [7; 100]);
+        buffer.keep(0);
+        buffer.release();
+        assert_eq!(buffer.bytes.capacity(), 0);
+        read(&mut buffer, &[8; 100]);
+        assert_eq!(buffer.unread(), [8; 100]);
+    }
+
+    #[test]
+    fn releasing_loses_nothing() {
+        let mut buffer = ReadBuffer::new();
+        for _ in 0..10 {
+            let room = buffer.room().len();
+            read(&mut buffer, &vec![0; room]);
+            buffer.keep(0);
+        }
+        let sent: Vec<u8> = (0..=255).cycle().take(MIN + 1000).collect();
+        read(&mut buffer, &sent);
+        for left in [MIN, 5] {
+            buffer.keep(left);
+            buffer.release();
+            assert_eq!(buffer.unread(), &sent[sent.len() - left..]);
+            assert_eq!(buffer.bytes.capacity() == MIN, left < MIN);
+        }
     }
 
     #[test]

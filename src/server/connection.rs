@@ -1,6 +1,7 @@
 //! One connection: socket in, session, queue and socket out.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,20 +11,20 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use super::admission::{Candidate, Refusal};
 use super::buffer::ReadBuffer;
-use super::event::{CloseReason, ConnectionEvent, Rejection};
+use super::event::{CONNECT_REJECTED, CloseReason, ConnectionEvent};
 use super::listener::{Slot, Standing};
+use super::login::{Credentials, Verdict};
+use super::proxy::{self, Failure, Origin, ProxyError};
 use super::publication::{EndReason, Order, Publication, Publisher, PublisherStats};
-use super::routing::{self, Claim};
+use super::socket::{Socket, is_reset};
 use crate::queue::Closed;
-use crate::rtmp::{Event, Media, PublishRequest, Session, Step};
+use crate::rtmp::{Connect, Error, Event, Media, PublishRequest, Session, Step};
 
 /// How long a client may take to read a refusal or to close after its last word.
 /// To close on it at once would be a reset, which discards what it has not read.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// How long the host application may think about a publisher.
-const DECISION: Duration = Duration::from_secs(5);
 
 /// How long EOS waits for the last publisher to close after it said that it ends.
 const GRACE: Duration = Duration::from_secs(1);
@@ -33,15 +34,23 @@ const GRACE: Duration = Duration::from_secs(1);
 /// 128.
 const MUCH: usize = 128 << 10;
 
+/// Bytes that are still read of a publisher that has to give way, until its socket
+/// is empty: more than a receive buffer holds. One that always sends more would
+/// never be done.
+const LAST_WORDS: usize = 16 << 20;
+
 struct Connection {
-    stream: TcpStream,
+    socket: Socket,
     slot: Slot,
     session: Session,
     input: ReadBuffer,
     phase: Phase,
+    /// What the client proved to know when it connected.
+    login: Option<Credentials>,
     out_bytes_total: u64,
     backpressure: Duration,
     stalled_since: Option<Instant>,
+    heard: Option<Instant>,
 }
 
 /// Each phase has its own idea of patience.
@@ -52,6 +61,9 @@ enum Phase {
         publication: Publication,
         /// Silence that counts as loss; none = never.
         timeout: Option<Duration>,
+        /// It is to give way to this one, as soon as what has arrived is read, which
+        /// is at most so many bytes.
+        successor: Option<(SocketAddr, usize)>,
     },
     /// Published before. The client is to close, and may publish again.
     Leaving {
@@ -63,27 +75,65 @@ enum Phase {
     },
 }
 
-pub(super) async fn serve(stream: TcpStream, slot: Slot) {
-    slot.notify(ConnectionEvent::Opened);
+pub(super) async fn serve(stream: TcpStream, mut slot: Slot) {
+    let deadline = Instant::now() + slot.shared.settings.publish_deadline;
     // Answers are few and small; waiting for more of them costs 40 ms each.
     let _ = stream.set_nodelay(true);
-    let deadline = Instant::now() + slot.shared.publish_deadline;
-    let session = Session::new(slot.shared.session.clone(), rand_seed(&slot));
+    notice_dead_peers(&stream);
+    let (socket, input) = match open(stream, &mut slot, deadline).await {
+        Ok(opened) => opened,
+        Err(reason) => return slot.close(reason),
+    };
+    let session = Session::new(slot.shared.settings.session.clone(), rand_seed(&slot));
     let mut connection = Connection {
-        stream,
+        socket,
         slot,
         session,
-        input: ReadBuffer::new(),
+        input,
         phase: Phase::Arriving { deadline },
+        login: None,
         out_bytes_total: 0,
         backpressure: Duration::ZERO,
         stalled_since: None,
+        heard: None,
     };
     let reason = match connection.run().await {
         Ok(never) => match never {},
         Err(reason) => reason,
     };
     connection.finish(reason).await;
+}
+
+/// What is between TCP and RTMP. What was read of RTMP already comes with it.
+async fn open(
+    stream: TcpStream,
+    slot: &mut Slot,
+    deadline: Instant,
+) -> Result<(Socket, ReadBuffer), CloseReason> {
+    let mut received = ReadBuffer::new();
+    if slot.shared.settings.proxy_protocol {
+        let seconds = slot.shared.settings.publish_deadline.as_secs();
+        match proxy::read_header(&stream, &mut received, deadline, seconds).await {
+            Ok(Origin::Client(client)) => slot.speaks_for(client),
+            Ok(Origin::Unknown) => {}
+            // It may look as deep as it likes, into TLS and the handshake.
+            Ok(Origin::Local) => slot.is_health_check = true,
+            Err(Failure::Silent) => {
+                slot.is_health_check = true;
+                return Err(CloseReason::Finished);
+            }
+            Err(Failure::Refused(error)) => return Err(CloseReason::Proxy(error)),
+        }
+    }
+    slot.notify(ConnectionEvent::Opened);
+    Ok(match &slot.shared.certificates {
+        None => (Socket::Plain(stream), received),
+        Some(certificates) => {
+            let observer = slot.shared.any_observer();
+            let socket = certificates.accept(stream, received, observer).await?;
+            (socket, ReadBuffer::new())
+        }
+    })
 }
 
 /// S1 only has to differ from one connection to the next.
@@ -101,9 +151,14 @@ impl Connection {
     async fn run(&mut self) -> Result<std::convert::Infallible, CloseReason> {
         loop {
             let parsed = self.parse().await;
-            if self.slot.standing() == Standing::Stranger && self.session.is_past_handshake() {
+            if let Phase::Publishing { publication, .. } = &self.phase {
+                // Once for all tags of a read, not for each.
+                publication.wake();
+            }
+            if self.slot.standing() == Standing::Stranger && self.session.has_greeted() {
                 self.slot.stand(Standing::Idle);
             }
+            self.slot.past_handshake = self.session.is_past_handshake();
             // Also after an error: what it wrote tells the peer why.
             let waited = !self.session.output().is_empty();
             self.flush()?;
@@ -124,9 +179,11 @@ impl Connection {
                 self.wait().await?;
                 continue;
             }
-            match self.stream.try_read(self.input.room()) {
+            match self.socket.try_read(self.input.room()) {
                 Ok(0) => return Err(CloseReason::Finished),
                 Ok(n) => {
+                    self.heard = Some(Instant::now());
+                    self.count_last_words(n)?;
                     // A stranger gets no more memory for talking fast.
                     let may_grow = matches!(self.phase, Phase::Publishing { .. });
                     self.input.filled(n, may_grow);
@@ -137,7 +194,10 @@ impl Connection {
                         tokio::task::yield_now().await;
                     }
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.wait().await?,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.count_last_words(usize::MAX)?;
+                    self.wait().await?;
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e.into()),
             }
@@ -151,19 +211,21 @@ impl Connection {
             let step = self.session.poll(&mut unread);
             let left = unread.len();
             self.input.keep(left);
-            match step? {
-                Step::NeedMore => return Ok(()),
-                Step::Event(event) => self.event(event).await?,
+            match step {
+                Ok(Step::NeedMore) => return Ok(()),
+                Ok(Step::Event(event)) => self.event(event).await?,
+                // To the session it looks like HTTP, or like nothing at all.
+                Err(Error::Handshake(_)) if proxy::is_header(self.input.unread()) => {
+                    return Err(CloseReason::Proxy(ProxyError::Unexpected));
+                }
+                Err(error) => return Err(error.into()),
             }
         }
     }
 
     async fn event(&mut self, event: Event) -> Result<(), CloseReason> {
         match event {
-            Event::Connected(connect) => {
-                self.slot.notify(ConnectionEvent::Connected(&connect));
-                Ok(())
-            }
+            Event::Connect(connect) => self.connect(&connect),
             Event::Publish(request) => self.publish(request).await,
             Event::Media(media) => self.media(media).await,
             Event::Unpublish(reason) => {
@@ -173,6 +235,31 @@ impl Connection {
         }
     }
 
+    fn connect(&mut self, connect: &Connect) -> Result<(), CloseReason> {
+        let shared = &self.slot.shared;
+        let (description, reason) = match shared.logins.judge(connect, &shared.routes()) {
+            Verdict::Admitted(login) => {
+                self.login = login;
+                self.session.accept_connect();
+                self.slot.notify(ConnectionEvent::Connected(connect));
+                return Ok(());
+            }
+            Verdict::Asked(description) => (description, CloseReason::LoginNeeded),
+            Verdict::Failed {
+                why,
+                description,
+                closest,
+            } => {
+                shared.rejected.fetch_add(1, Ordering::Relaxed);
+                self.slot.follow(closest.observer().clone());
+                self.slot.notify(ConnectionEvent::LoginFailed(connect, why));
+                (description, CloseReason::LoginFailed)
+            }
+        };
+        self.session.reject_connect(CONNECT_REJECTED, &description);
+        Err(reason)
+    }
+
     async fn publish(&mut self, request: PublishRequest) -> Result<(), CloseReason> {
         // What was answered so far must not wait for anybody's decision.
         self.flush()?;
@@ -180,34 +267,37 @@ impl Connection {
             // What it published before is over now.
             drop(last.take());
         }
-        let claimed = routing::claim(&self.slot.shared.routes, &request);
-        // Nobody makes way with a route in its hands, nor takes one on the way out:
-        // that would be the end of a publication, and so of the stream.
-        if claimed.is_ok() && !self.slot.stand(Standing::Publishing) {
-            return Err(CloseReason::Evicted);
-        }
-        let admitted = match claimed {
-            Ok(claim) => self.admit(claim, &request).await,
-            Err(rejection) => Err(rejection),
+        let mut candidate = Candidate {
+            slot: &mut self.slot,
+            socket: &self.socket,
+            request: &request,
+            login: self.login.as_ref(),
         };
-        match admitted {
+        match candidate.admit().await {
             Ok(publication) => {
                 let timeout = publication.route().settings().timeout;
                 self.session.accept_publish();
+                let observer = publication.route().observer().clone();
+                self.slot.follow(observer);
                 let publisher = publication.publisher();
                 self.slot.notify(ConnectionEvent::Published(publisher));
                 self.phase = Phase::Publishing {
                     publication,
                     timeout: Some(timeout).filter(|t| !t.is_zero()),
+                    successor: None,
                 };
                 Ok(())
             }
-            Err(rejection) => {
+            Err(Refusal::Evicted) => Err(CloseReason::Evicted),
+            Err(Refusal::Rejected { rejection, closest }) => {
                 self.slot.stand(Standing::Idle);
                 let shared = &self.slot.shared;
                 shared.rejected.fetch_add(1, Ordering::Relaxed);
                 self.session
                     .reject_publish(rejection.code(), &rejection.to_string());
+                if let Some(route) = closest {
+                    self.slot.follow(route.observer().clone());
+                }
                 let event = ConnectionEvent::Rejected(&request, &rejection);
                 self.slot.notify(event);
                 Err(CloseReason::Rejected)
@@ -215,30 +305,23 @@ impl Connection {
         }
     }
 
-    /// Asks whoever watches a route, and takes it.
-    async fn admit(
-        &self,
-        claim: Claim,
-        request: &PublishRequest,
-    ) -> Result<Publication, Rejection> {
-        if let Some(gate) = claim.route().watched_gate() {
-            let (peer, request) = (self.slot.peer, request.clone());
-            let asked = tokio::task::spawn_blocking(move || gate.admit(peer, &request));
-            let decided = tokio::select! {
-                biased;
-                decided = tokio::time::timeout(DECISION, asked) => decided,
-                () = hung_up(&self.stream) => return Err(Rejection::Gone),
-            };
-            match decided {
-                Ok(Ok(true)) => {}
-                Ok(Ok(false)) => return Err(Rejection::Refused),
-                // Too late, or it panicked: nobody said yes.
-                Ok(Err(_)) | Err(_) => return Err(Rejection::Undecided),
-            }
+    /// A publisher that has to give way does so when it has been heard out: after
+    /// `n` more bytes, or nothing left to read.
+    fn count_last_words(&mut self, n: usize) -> Result<(), CloseReason> {
+        let Phase::Publishing {
+            successor: Some((newcomer, left)),
+            ..
+        } = &mut self.phase
+        else {
+            return Ok(());
+        };
+        *left = left.saturating_sub(n);
+        if *left > 0 {
+            return Ok(());
         }
-        Publication::begin(claim, self.slot.peer, request)
-            .await
-            .map_err(|_| Rejection::Ended)
+        let text = "another publisher took over this stream";
+        self.session.end_publish("NetStream.Publish.BadName", text);
+        Err(CloseReason::TakenOver(*newcomer))
     }
 
     async fn media(&mut self, media: Media) -> Result<(), CloseReason> {
@@ -268,24 +351,29 @@ impl Connection {
         let since = Instant::now();
         self.stalled_since = Some(since);
         self.update_stats();
-        let Phase::Publishing { publication, .. } = &self.phase else {
-            return Ok(Ok(()));
-        };
-        let publisher = publication.publisher().clone();
-        let push = publication.push(media);
-        let mut push = std::pin::pin!(push);
-        let pushed = loop {
-            // An order to leave is obeyed at once, full queue or not.
-            tokio::select! {
-                pushed = &mut push => break pushed,
-                orders = publisher.orders() => {
-                    obey(&mut self.session, orders)?;
-                    flush(&self.stream, &mut self.session, &mut self.out_bytes_total)?;
+        let mut newcomer = None;
+        let pushed = {
+            let Phase::Publishing { publication, .. } = &self.phase else {
+                return Ok(Ok(()));
+            };
+            let publisher = publication.publisher().clone();
+            let mut push = std::pin::pin!(publication.push(media));
+            loop {
+                // An order to leave is obeyed at once, full queue or not.
+                tokio::select! {
+                    pushed = &mut push => break pushed,
+                    orders = publisher.orders() => {
+                        newcomer = obey(&mut self.session, orders)?.or(newcomer);
+                        flush(&mut self.socket, &mut self.session, &mut self.out_bytes_total)?;
+                    }
                 }
             }
         };
+        self.make_way_for(newcomer);
         self.backpressure += since.elapsed();
         self.stalled_since = None;
+        // It may have had more to say all the time.
+        self.heard = Some(Instant::now());
         self.update_stats();
         Ok(pushed)
     }
@@ -306,6 +394,10 @@ impl Connection {
         let event = ConnectionEvent::Unpublished(&publisher, &reason);
         self.slot.notify(event);
         let waits = reason.is_clean() && !publisher.goes_on;
+        if waits {
+            publisher.set_leaving();
+        }
+        publication.wake();
         publication.set_reason(reason);
         if waits {
             self.phase = Phase::Leaving {
@@ -325,6 +417,7 @@ impl Connection {
                 out_bytes_total: self.out_bytes_total,
                 backpressure: self.backpressure,
                 stalled_since: self.stalled_since.map(Instant::into_std),
+                heard: self.heard.map(Instant::into_std),
             });
         }
     }
@@ -333,12 +426,20 @@ impl Connection {
     /// takes at once. The rest goes when it can: a peer that does not read must
     /// not keep us from reading.
     fn flush(&mut self) -> Result<(), CloseReason> {
-        flush(&self.stream, &mut self.session, &mut self.out_bytes_total)
+        flush(
+            &mut self.socket,
+            &mut self.session,
+            &mut self.out_bytes_total,
+        )
     }
 
     /// Until the socket has something to read, or room for what waits.
     async fn wait(&mut self) -> Result<(), CloseReason> {
-        acknowledge_at_once(&self.stream);
+        self.socket.acknowledge_at_once();
+        if !matches!(self.phase, Phase::Publishing { .. }) {
+            // Thousands may wait like this, and none of them for a burst.
+            self.input.release();
+        }
         let deadline = self.deadline(Instant::now());
         let interest = match (self.session.output().is_empty(), self.input.is_full()) {
             (true, _) => Interest::READABLE,
@@ -349,13 +450,21 @@ impl Connection {
             Phase::Publishing { publication, .. } => Some(publication.publisher().clone()),
             Phase::Arriving { .. } | Phase::Leaving { .. } => None,
         };
-        tokio::select! {
-            ready = self.stream.ready(interest) => {
+        let newcomer = tokio::select! {
+            ready = self.socket.ready(interest) => {
                 ready?;
-                Ok(())
+                None
             }
-            () = until(deadline) => Err(self.out_of_patience()),
-            orders = orders_for(publisher.as_deref()) => obey(&mut self.session, orders),
+            () = until(deadline) => return Err(self.out_of_patience()),
+            orders = orders_for(publisher.as_deref()) => obey(&mut self.session, orders)?,
+        };
+        self.make_way_for(newcomer);
+        Ok(())
+    }
+
+    fn make_way_for(&mut self, newcomer: Option<SocketAddr>) {
+        if let (Some(newcomer), Phase::Publishing { successor, .. }) = (newcomer, &mut self.phase) {
+            *successor = Some((newcomer, LAST_WORDS));
         }
     }
 
@@ -370,7 +479,7 @@ impl Connection {
     fn out_of_patience(&self) -> CloseReason {
         match &self.phase {
             Phase::Arriving { .. } => {
-                CloseReason::NoPublish(self.slot.shared.publish_deadline.as_secs())
+                CloseReason::NoPublish(self.slot.shared.settings.publish_deadline.as_secs())
             }
             Phase::Publishing { timeout, .. } => {
                 CloseReason::Silent(timeout.unwrap_or_default().as_secs())
@@ -381,10 +490,23 @@ impl Connection {
 
     /// Ends the publication, if any, and gives the peer time to read why.
     async fn finish(mut self, reason: CloseReason) {
+        // A balancer that looks whether there is somebody says no more than a PROXY
+        // header and a TLS handshake, and hangs up as it likes.
+        if self.slot.shared.settings.proxy_protocol
+            && self.session.counters().in_bytes_total == 0
+            && self.input.unread().is_empty()
+            && matches!(reason, CloseReason::Finished | CloseReason::Socket(_))
+        {
+            self.slot.is_health_check = true;
+        }
         self.unpublish(match &reason {
             CloseReason::Finished => EndReason::Finished,
+            CloseReason::TakenOver(newcomer) => EndReason::TakenOver(*newcomer),
             other => EndReason::Lost(other.to_string()),
         });
+        // Nothing is read any more but into the void.
+        self.input.keep(0);
+        self.input.release();
         // Who closed, or was given its time already, reads nothing any more.
         if !matches!(
             reason,
@@ -400,26 +522,17 @@ impl Connection {
     /// a reset takes the last words back.
     async fn linger(&mut self) -> Result<(), CloseReason> {
         while !self.session.output().is_empty() {
-            self.stream.writable().await?;
+            self.socket.ready(Interest::WRITABLE).await?;
             self.flush()?;
         }
-        shutdown(&self.stream);
-        let mut void = [0; 4096];
-        loop {
-            self.stream.readable().await?;
-            match self.stream.try_read(&mut void) {
-                Ok(0) => return Ok(()),
-                Ok(_) => tokio::task::coop::consume_budget().await,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
+        self.socket.shutdown().await?;
+        Ok(self.socket.drain().await?)
     }
 }
 
-fn flush(stream: &TcpStream, session: &mut Session, written: &mut u64) -> Result<(), CloseReason> {
+fn flush(socket: &mut Socket, session: &mut Session, written: &mut u64) -> Result<(), CloseReason> {
     while !session.output().is_empty() {
-        match stream.try_write(session.output()) {
+        match socket.try_write(session.output()) {
             Ok(n) => {
                 *written += n as u64;
                 session.output_mut().advance(n);
@@ -437,14 +550,6 @@ fn flush(stream: &TcpStream, session: &mut Session, written: &mut u64) -> Result
     Ok(())
 }
 
-/// The peer closed its side. Unread data hide that from a read, so the socket is
-/// asked for its state now and then.
-async fn hung_up(stream: &TcpStream) {
-    while !matches!(stream.ready(Interest::READABLE).await, Ok(ready) if ready.is_read_closed()) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 /// Never, if there is no deadline.
 async fn until(deadline: Option<Instant>) {
     match deadline {
@@ -460,7 +565,10 @@ async fn orders_for(publisher: Option<&Publisher>) -> Vec<Order> {
     }
 }
 
-fn obey(session: &mut Session, orders: Vec<Order>) -> Result<(), CloseReason> {
+/// Does what the host application wants; returns for whom the publisher has to make
+/// way, if it has to.
+fn obey(session: &mut Session, orders: Vec<Order>) -> Result<Option<SocketAddr>, CloseReason> {
+    let mut newcomer = None;
     for order in orders {
         match order {
             Order::Disconnect => {
@@ -472,35 +580,28 @@ fn obey(session: &mut Session, orders: Vec<Order>) -> Result<(), CloseReason> {
                 session.end_publish("NetStream.Publish.Rejected", "the pipeline has ended");
                 return Err(CloseReason::PipelineEnded);
             }
+            Order::GiveWay { newcomer: peer } => newcomer = Some(peer),
             Order::Reconnect { tc_url } => {
                 session.request_reconnect(tc_url.as_deref(), "please connect again");
             }
         }
     }
-    Ok(())
+    Ok(newcomer)
 }
 
-fn is_reset(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-    )
-}
-
-/// ffmpeg and librtmp leave Nagle's algorithm on and send a command, or a tag, in
-/// several writes: each next one waits for our TCP acknowledgement, which Linux
-/// holds back for 40 ms once a connection looks like a dialogue. It falls back to
-/// that by itself, so this is to be said whenever we are about to wait.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn acknowledge_at_once(stream: &TcpStream) {
-    let _ = socket2::SockRef::from(stream).set_tcp_quickack(true);
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn acknowledge_at_once(_: &TcpStream) {}
-
-/// Closes our direction only. tokio's own shutdown wants a mutable stream and is
-/// no more than this.
-fn shutdown(stream: &TcpStream) {
-    let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write);
+/// A peer that lost its power or its network sends no FIN. The kernel asks it whether
+/// it is there, so that with `timeout` 0, or while its data are not wanted, its
+/// connection does not stay for ever: after 10 s of silence, three times, 5 s apart.
+/// A living one answers that, whatever its encoder does.
+fn notice_dead_peers(stream: &TcpStream) {
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(10))
+        .with_interval(Duration::from_secs(5));
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    let keepalive = keepalive.with_retries(3);
+    let socket = socket2::SockRef::from(stream);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    // The same for what we sent and it did not acknowledge.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = socket.set_tcp_user_timeout(Some(Duration::from_secs(25)));
 }

@@ -4,7 +4,9 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+use super::proxy::ProxyError;
 use super::publication::{EndReason, Publisher};
+use super::tls::{CertificateNews, TlsError};
 use crate::rtmp::{self, Connect, PublishRequest};
 
 /// Hears of everything that happens on a listener. Called on the server's
@@ -13,6 +15,9 @@ pub trait Observer: Send + Sync + 'static {
     fn connection(&self, peer: SocketAddr, event: ConnectionEvent<'_>);
     /// Accepting failed (out of descriptors, say); the listener tries again.
     fn accept_failed(&self, error: &io::Error);
+    /// Called wherever it may block: when the listener is bound, and on threads
+    /// of its own.
+    fn certificate(&self, news: &CertificateNews);
 }
 
 /// What happened on one connection. None of it holds a stream key.
@@ -21,6 +26,8 @@ pub enum ConnectionEvent<'a> {
     Opened,
     /// The RTMP session is up.
     Connected(&'a Connect),
+    /// It could not prove who it is. The steps before that are no events.
+    LoginFailed(&'a Connect, LoginFailure),
     Published(&'a Publisher),
     Rejected(&'a PublishRequest, &'a Rejection),
     /// The publication ended; the connection may go on.
@@ -34,6 +41,9 @@ pub enum ConnectionEvent<'a> {
 pub enum Rejection {
     WrongApplication,
     WrongStreamKey,
+    /// What was proved when it connected, if anything, is not what this needs, or not
+    /// any more.
+    NotLoggedIn,
     /// Somebody publishes there already.
     Busy,
     /// The host application said no.
@@ -51,7 +61,7 @@ impl Rejection {
     /// `Denied` as a matter of permission and `BadName` as a name in use.
     pub fn code(self) -> &'static str {
         match self {
-            Self::WrongApplication | Self::WrongStreamKey | Self::Refused => {
+            Self::WrongApplication | Self::WrongStreamKey | Self::NotLoggedIn | Self::Refused => {
                 "NetStream.Publish.Denied"
             }
             Self::Busy => "NetStream.Publish.BadName",
@@ -65,6 +75,7 @@ impl fmt::Display for Rejection {
         f.write_str(match self {
             Self::WrongApplication => "there is no such application on this server",
             Self::WrongStreamKey => "wrong stream key",
+            Self::NotLoggedIn => "this needs a login: set user name and password in the encoder",
             Self::Busy => "somebody else is publishing here already",
             Self::Refused => "the server's application refused this publisher",
             Self::Undecided => "the server's application did not answer in time: try again",
@@ -74,6 +85,28 @@ impl fmt::Display for Rejection {
     }
 }
 
+/// Why a login failed. The client hears of a wrong user, and of a wrong answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LoginFailure {
+    #[error("no such user")]
+    NoSuchUser,
+    #[error("wrong password")]
+    WrongPassword,
+    /// Or never asked: somebody may repeat what he overheard.
+    #[error("the answer to a challenge came too late or twice")]
+    Stale,
+}
+
+impl LoginFailure {
+    /// The code that `connect` is answered with.
+    pub fn code(self) -> &'static str {
+        CONNECT_REJECTED
+    }
+}
+
+/// What clients look for a login in.
+pub(super) const CONNECT_REJECTED: &str = "NetConnection.Connect.Rejected";
+
 /// Why a connection is gone.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -81,7 +114,11 @@ pub enum CloseReason {
     #[error("the peer closed it")]
     Finished,
     #[error("the socket failed: {0}")]
-    Socket(#[from] io::Error),
+    Socket(io::Error),
+    #[error("{0}")]
+    Tls(TlsError),
+    #[error("{0}")]
+    Proxy(ProxyError),
     #[error("{0}")]
     Protocol(#[from] rtmp::Error),
     #[error("nothing was published within {0} s")]
@@ -92,8 +129,14 @@ pub enum CloseReason {
     Lingered,
     #[error("its publish request was turned away")]
     Rejected,
+    #[error("it was asked to log in, on another connection")]
+    LoginNeeded,
+    #[error("it failed to log in")]
+    LoginFailed,
     #[error("the application disconnected it")]
     Disconnected,
+    #[error("it gave way to another publisher: {0}")]
+    TakenOver(SocketAddr),
     #[error("the pipeline takes no more data")]
     PipelineEnded,
     #[error("it made way: too many connections that do not publish")]
@@ -102,4 +145,14 @@ pub enum CloseReason {
     ListenerClosed,
     #[error("a defect in this server; please report it")]
     Panicked,
+}
+
+impl From<io::Error> for CloseReason {
+    /// A socket with TLS fails with what it is that failed.
+    fn from(error: io::Error) -> Self {
+        match error.downcast() {
+            Ok(error) => Self::Tls(error),
+            Err(error) => Self::Socket(error),
+        }
+    }
 }

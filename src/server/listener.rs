@@ -1,9 +1,11 @@
 //! Accepting connections, and how many may stay without publishing.
+//!
+//! Who shares a listener with whom is the registry's affair.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -12,29 +14,59 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-use super::bind::{BindError, bind};
+use super::bind::BindError;
 use super::connection;
 use super::event::{CloseReason, ConnectionEvent, Observer};
+use super::login::Logins;
 use super::routing::Route;
+use super::tls::{Certificates, TlsFiles};
 use crate::rtmp::SessionConfig;
 
 /// Waits after a failed accept (no descriptors left, say): the first, and the
 /// longest. Trying again at once would spin.
 const ACCEPT_BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// What a listener is made of.
-pub struct ListenerConfig {
-    /// Address or name; all addresses of a name are listened on. `::` takes IPv4 too.
-    pub host: String,
-    /// 0 picks a free one.
-    pub port: u16,
+/// What all routes of a listener have in common.
+#[derive(Debug, Clone)]
+pub struct ListenerSettings {
     /// Connections that do not publish; when there are more, the oldest goes.
     pub max_connections: usize,
     /// Time from accept to publish.
     pub publish_deadline: Duration,
     pub session: SessionConfig,
-    pub routes: Vec<Arc<Route>>,
-    pub observer: Arc<dyn Observer>,
+    /// Every connection is TLS if there is a certificate, else none.
+    pub tls: Option<TlsFiles>,
+    /// Every connection begins with a PROXY header, and counts as its client's.
+    pub proxy_protocol: bool,
+}
+
+impl ListenerSettings {
+    /// What keeps two from sharing a listener: of each difference its name, and the
+    /// value here and there.
+    pub(super) fn differences(&self, other: &Self) -> Vec<(&'static str, String, String)> {
+        let text = |s: &Self| {
+            [
+                ("max-connections", s.max_connections.to_string()),
+                (
+                    "max-message-size",
+                    s.session.limits.max_message_size.to_string(),
+                ),
+                (
+                    "TLS",
+                    s.tls.as_ref().map_or("off".into(), TlsFiles::to_string),
+                ),
+                (
+                    "proxy-protocol",
+                    if s.proxy_protocol { "required" } else { "none" }.into(),
+                ),
+            ]
+        };
+        let pairs = text(self).into_iter().zip(text(other));
+        pairs
+            .filter(|((_, here), (_, there))| here != there)
+            .map(|((name, here), (_, there))| (name, here, there))
+            .collect()
+    }
 }
 
 /// Counters of a listener since it was bound.
@@ -42,9 +74,11 @@ pub struct ListenerConfig {
 pub struct ListenerStats {
     /// Accepted.
     pub connections: u64,
-    /// Publish requests turned away.
+    /// Publish requests turned away, and failed logins.
     pub rejected: u64,
-    /// Connections that never got through the handshake: port scans, HTTP, TLS.
+    /// Connections that never got through the handshake: port scans, HTTP, TLS
+    /// on a plain port or none on one with TLS.
+    /// A load balancer's health checks are no failures.
     pub handshake_failures: u64,
     /// Connections that ended by a panic: a defect of this server each.
     pub panics: u64,
@@ -52,9 +86,8 @@ pub struct ListenerStats {
     pub idle: u64,
 }
 
-/// A bound port. Dropping it closes the port and every connection on it.
-pub struct Listener {
-    port: u16,
+/// A bound port and the connections on it.
+pub(super) struct Listener {
     addresses: Vec<SocketAddr>,
     doors: Vec<Arc<Door>>,
     tasks: Vec<AbortHandle>,
@@ -86,15 +119,14 @@ impl Door {
 
 /// What the connections of a listener have in common.
 pub(super) struct Shared {
-    pub routes: Vec<Arc<Route>>,
-    pub observer: Arc<dyn Observer>,
-    pub session: SessionConfig,
-    pub publish_deadline: Duration,
+    routes: Mutex<Vec<Arc<Route>>>,
+    pub settings: ListenerSettings,
+    pub logins: Logins,
+    pub certificates: Option<Arc<Certificates>>,
     pub connections: AtomicU64,
     pub rejected: AtomicU64,
     pub handshake_failures: AtomicU64,
     pub panics: AtomicU64,
-    max_connections: usize,
     open: Mutex<Open>,
 }
 
@@ -111,9 +143,9 @@ struct Open {
 /// Which of the lists a connection is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Not past the handshake.
+    /// Has sent no C1 yet: may be anybody.
     Stranger,
-    /// Past it, and not publishing.
+    /// Speaks RTMP, and does not publish.
     Idle,
     /// Has the right to publish, and is asked to make way by nobody.
     Publishing,
@@ -132,48 +164,82 @@ impl Open {
         self.strangers.len() + self.idle.len()
     }
 
-    /// Takes the oldest of those that do not publish off its list, if there are
-    /// more than `max`. Strangers get no more than half of the places at the
-    /// expense of others: who is past the handshake is about to publish, most
-    /// likely, and must not make way for a port scan.
-    fn evict(&mut self, max: usize) -> Option<Task> {
+    /// Takes one of those that do not publish off its list, if there are more than
+    /// `max` now that one has come from `newcomer`: the oldest, but of its own network
+    /// if that holds more than half of the places already, so that a flood from one
+    /// place is its own enemy. Strangers get no more than half of the places at the
+    /// expense of others: who speaks RTMP is about to publish, most likely, and must
+    /// not make way for a port scan.
+    fn evict(&mut self, max: usize, newcomer: IpAddr) -> Option<Task> {
         if self.idlers() <= max {
             return None;
         }
+        let network = network(newcomer);
+        let all = self.strangers.values().chain(self.idle.values());
+        let own = all.filter(|task| task.network == network).count();
         let list = if self.strangers.len() > max.div_ceil(2) {
             &mut self.strangers
         } else {
             &mut self.idle
         };
-        list.pop_first().map(|(_, task)| task)
+        let of_its_own = || list.iter().find(|(_, task)| task.network == network);
+        let oldest = match own > max.div_ceil(2) {
+            true => of_its_own().or_else(|| list.first_key_value()),
+            false => list.first_key_value(),
+        };
+        let id = *oldest?.0;
+        list.remove(&id)
+    }
+}
+
+/// Who counts as one: an IPv4 address, or the 64 bits of an IPv6 address that are
+/// handed out as one.
+fn network(address: IpAddr) -> [u8; 8] {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            [0, 0, 0, 0, a, b, c, d]
+        }
+        IpAddr::V6(v6) => *v6.octets().first_chunk().expect("16 bytes"),
     }
 }
 
 struct Task {
     peer: SocketAddr,
+    network: [u8; 8],
     handle: AbortHandle,
 }
 
 impl Listener {
-    /// Binds, and begins to accept. An error is of binding only; what fails later
-    /// goes to the observer.
-    pub fn bind(config: ListenerConfig) -> Result<Self, BindError> {
+    /// Begins to accept for a first route, on sockets that listen.
+    pub fn new(
+        sockets: Vec<std::net::TcpListener>,
+        settings: ListenerSettings,
+        first: Arc<Route>,
+    ) -> Result<Self, BindError> {
         let runtime = super::runtime().map_err(BindError::Runtime)?;
-        let sockets = bind(&config.host, config.port)?;
+        let certificates = match &settings.tls {
+            Some(files) => {
+                let (certificates, news) = Certificates::load(files.clone())?;
+                if let Some(news) = news {
+                    first.observer().certificate(&news);
+                }
+                Some(Arc::new(certificates))
+            }
+            None => None,
+        };
         let shared = Arc::new(Shared {
-            routes: config.routes,
-            observer: config.observer,
-            session: config.session,
-            publish_deadline: config.publish_deadline,
+            routes: Mutex::new(vec![first]),
+            settings,
+            logins: Logins::new().map_err(BindError::Runtime)?,
+            certificates,
             connections: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             handshake_failures: AtomicU64::new(0),
             panics: AtomicU64::new(0),
-            max_connections: config.max_connections.max(1),
             open: Mutex::default(),
         });
         let mut this = Self {
-            port: 0,
             addresses: Vec::with_capacity(sockets.len()),
             doors: Vec::with_capacity(sockets.len()),
             tasks: Vec::with_capacity(sockets.len()),
@@ -184,7 +250,6 @@ impl Listener {
         for socket in sockets {
             let listener = TcpListener::from_std(socket).map_err(BindError::Runtime)?;
             let address = listener.local_addr().map_err(BindError::Runtime)?;
-            this.port = address.port();
             this.addresses.push(address);
             let door = Arc::new(Door(Mutex::new(Some(listener))));
             this.doors.push(door.clone());
@@ -194,12 +259,49 @@ impl Listener {
         Ok(this)
     }
 
-    /// The port in use, also where 0 was asked for.
-    pub fn port(&self) -> u16 {
-        self.port
+    pub fn settings(&self) -> &ListenerSettings {
+        &self.shared.settings
     }
 
-    /// All addresses in use.
+    pub fn add(&self, route: Arc<Route>) {
+        lock(&self.shared.routes).push(route);
+    }
+
+    /// Its publisher is told that the pipeline has ended.
+    pub fn remove(&self, route: &Arc<Route>) {
+        lock(&self.shared.routes).retain(|other| !Arc::ptr_eq(other, route));
+        route.end();
+    }
+
+    pub fn has_routes(&self) -> bool {
+        !lock(&self.shared.routes).is_empty()
+    }
+
+    /// Closes the port and every connection, there and then.
+    pub fn close(&self) {
+        for door in &self.doors {
+            door.close();
+        }
+        for task in &self.tasks {
+            task.abort();
+        }
+        let mut open = lock(&self.shared.open);
+        open.closed = true;
+        let tasks = [
+            std::mem::take(&mut open.strangers),
+            std::mem::take(&mut open.idle),
+            std::mem::take(&mut open.publishing),
+        ];
+        drop(open);
+        for task in tasks.iter().flat_map(BTreeMap::values) {
+            task.handle.abort();
+        }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.addresses.first().map_or(0, SocketAddr::port)
+    }
+
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -211,7 +313,7 @@ impl Listener {
             rejected: shared.rejected.load(Ordering::Relaxed),
             handshake_failures: shared.handshake_failures.load(Ordering::Relaxed),
             panics: shared.panics.load(Ordering::Relaxed),
-            idle: shared.lock().idlers() as u64,
+            idle: lock(&shared.open).idlers() as u64,
         }
     }
 }
@@ -226,23 +328,7 @@ impl fmt::Debug for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        for door in &self.doors {
-            door.close();
-        }
-        for task in &self.tasks {
-            task.abort();
-        }
-        let mut open = self.shared.lock();
-        open.closed = true;
-        let tasks = [
-            std::mem::take(&mut open.strangers),
-            std::mem::take(&mut open.idle),
-            std::mem::take(&mut open.publishing),
-        ];
-        drop(open);
-        for task in tasks.iter().flat_map(BTreeMap::values) {
-            task.handle.abort();
-        }
+        self.close();
     }
 }
 
@@ -260,7 +346,9 @@ async fn accept(door: Arc<Door>, shared: Arc<Shared>) {
             // The peer gave up while it waited: nothing is wrong here.
             Err(error) if is_the_peers(&error) => {}
             Err(error) => {
-                shared.observer.accept_failed(&error);
+                if let Some(observer) = shared.any_observer() {
+                    observer.accept_failed(&error);
+                }
                 tokio::time::sleep(backoff).await;
                 backoff = (backoff * 2).min(ACCEPT_BACKOFF.1);
             }
@@ -282,16 +370,27 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The routes as they are now.
+    pub fn routes(&self) -> Vec<Arc<Route>> {
+        lock(&self.routes).clone()
+    }
+
+    /// Who hears of connections that concern no route yet: the one that has been
+    /// there for longest. None if the last one is just leaving.
+    pub fn any_observer(&self) -> Option<Arc<dyn Observer>> {
+        lock(&self.routes).first().map(|r| r.observer().clone())
     }
 
     /// Starts a connection's task; an old one makes way if there are too many, so
     /// that idlers can't lock a publisher out.
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        let mut open = self.lock();
+        let mut open = lock(&self.open);
         if open.closed {
             return;
         }
@@ -302,18 +401,29 @@ impl Shared {
             peer,
             shared: self.clone(),
             standing: Standing::Stranger,
+            past_handshake: false,
+            is_health_check: false,
+            observer: None,
             reason: None,
         };
         // The task can't run before it is listed: whoever ends looks here.
         let handle = tokio::spawn(connection::serve(stream, slot)).abort_handle();
-        open.strangers.insert(id, Task { peer, handle });
-        let evicted: Vec<_> = std::iter::from_fn(|| open.evict(self.max_connections)).collect();
+        let task = Task {
+            peer,
+            network: network(peer.ip()),
+            handle,
+        };
+        open.strangers.insert(id, task);
+        let max = self.settings.max_connections.max(1);
+        let evicted: Vec<_> = std::iter::from_fn(|| open.evict(max, peer.ip())).collect();
         drop(open);
         for task in evicted {
             task.handle.abort();
             let reason = CloseReason::Evicted;
             let event = ConnectionEvent::Closed(&reason);
-            self.observer.connection(task.peer, event);
+            if let Some(observer) = self.any_observer() {
+                observer.connection(task.peer, event);
+            }
         }
     }
 }
@@ -325,6 +435,12 @@ pub(super) struct Slot {
     pub peer: SocketAddr,
     pub shared: Arc<Shared>,
     standing: Standing,
+    /// The RTMP handshake was completed.
+    pub past_handshake: bool,
+    /// Was never to be a publisher: no failure if it does not become one.
+    pub is_health_check: bool,
+    /// Of the route that it has to do with, once it has.
+    observer: Option<Arc<dyn Observer>>,
     reason: Option<CloseReason>,
 }
 
@@ -336,7 +452,7 @@ impl Slot {
     /// Moves to another list. False if it is on none: it has to make way, and its
     /// task ends at the next await.
     pub fn stand(&mut self, standing: Standing) -> bool {
-        let open = &mut *self.shared.lock();
+        let open = &mut *lock(&self.shared.open);
         let Some(task) = open.list(self.standing).remove(&self.id) else {
             return false;
         };
@@ -345,8 +461,26 @@ impl Slot {
         true
     }
 
+    /// From now on, what happens here is told to this one.
+    pub fn follow(&mut self, observer: Arc<dyn Observer>) {
+        self.observer = Some(observer);
+    }
+
+    /// From now on this is the connection of `peer`, for whom somebody else made it.
+    pub fn speaks_for(&mut self, peer: SocketAddr) {
+        self.peer = canonical(peer);
+        let open = &mut *lock(&self.shared.open);
+        if let Some(task) = open.list(self.standing).get_mut(&self.id) {
+            task.peer = self.peer;
+            task.network = network(self.peer.ip());
+        }
+    }
+
     pub fn notify(&self, event: ConnectionEvent<'_>) {
-        self.shared.observer.connection(self.peer, event);
+        let observer = self.observer.clone().or_else(|| self.shared.any_observer());
+        if let Some(observer) = observer {
+            observer.connection(self.peer, event);
+        }
     }
 
     pub fn close(mut self, reason: CloseReason) {
@@ -357,11 +491,11 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let (listed, closed) = {
-            let open = &mut *self.shared.lock();
+            let open = &mut *lock(&self.shared.open);
             let task = open.list(self.standing).remove(&self.id);
             (task.is_some(), open.closed)
         };
-        if self.standing == Standing::Stranger {
+        if !self.past_handshake && !self.is_health_check {
             let failures = &self.shared.handshake_failures;
             failures.fetch_add(1, Ordering::Relaxed);
         }

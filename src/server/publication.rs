@@ -1,8 +1,10 @@
 //! One publisher's stay on a route, from acceptance to the end mark.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -29,6 +31,8 @@ pub enum Item {
 /// Who publishes.
 pub struct Publisher {
     pub peer: SocketAddr,
+    /// Its connection is encrypted.
+    pub tls: bool,
     pub application: String,
     /// As much of the stream key as may be shown: see [`mask`].
     pub masked_key: String,
@@ -39,7 +43,15 @@ pub struct Publisher {
     pub goes_on: bool,
     /// It acts on a request to reconnect (E-RTMP v2).
     pub can_reconnect: bool,
+    /// Whom it took the route over from.
+    pub taken_from: Option<SocketAddr>,
+    /// Tells whether another one publishes the same: see [`identity`].
+    pub(super) identity: u64,
+    /// It said goodbye, and its connection is about to close.
+    leaving: AtomicBool,
     stats: Mutex<PublisherStats>,
+    /// Something was heard of it, or it is gone.
+    stirred: Notify,
     orders: Mutex<Vec<Order>>,
     ordered: Notify,
 }
@@ -50,6 +62,10 @@ pub(super) enum Order {
     Disconnect,
     /// There is nobody left to send to.
     Leave,
+    /// Another publisher takes over; what has arrived until now is still wanted.
+    GiveWay {
+        newcomer: SocketAddr,
+    },
     Reconnect {
         tc_url: Option<String>,
     },
@@ -61,6 +77,8 @@ pub struct PublisherStats {
     pub session: Counters,
     /// Bytes written to its socket.
     pub out_bytes_total: u64,
+    /// When something came from it last; none = not since it was accepted.
+    pub(super) heard: Option<Instant>,
     /// Time that it was not read from because the queue was full: up to the last
     /// update, and since when that has been so if it is so now.
     pub(super) backpressure: Duration,
@@ -98,6 +116,45 @@ impl Publisher {
         self.order(Order::Leave);
     }
 
+    pub(super) fn give_way(&self, newcomer: SocketAddr) {
+        self.order(Order::GiveWay { newcomer });
+    }
+
+    pub(super) fn set_leaving(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// How long nothing has come from it. Zero while it is not listened to because
+    /// the queue is full: that silence is ours.
+    pub(super) fn silence(&self) -> Duration {
+        let stats = self.stats();
+        match stats.stalled_since {
+            Some(_) => Duration::ZERO,
+            None => stats.heard.unwrap_or(self.since).elapsed(),
+        }
+    }
+
+    /// Waits until nothing has come from it for `time`. False as soon as something
+    /// does, or it is gone.
+    pub(super) async fn stays_silent(&self, time: Duration) -> bool {
+        let mut stirred = std::pin::pin!(self.stirred.notified());
+        // Registered before the look, or what comes in between is missed.
+        stirred.as_mut().enable();
+        if self.stats().stalled_since.is_some() {
+            return false;
+        }
+        let rest = time.saturating_sub(self.silence());
+        tokio::select! {
+            biased;
+            () = stirred => false,
+            () = tokio::time::sleep(rest) => true,
+        }
+    }
+
     fn order(&self, order: Order) {
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         // More than a few can only be the same again.
@@ -121,7 +178,13 @@ impl Publisher {
     }
 
     pub(super) fn update(&self, stats: PublisherStats) {
-        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+        let mut current = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        let stirred = current.heard != stats.heard;
+        *current = stats;
+        drop(current);
+        if stirred {
+            self.stirred.notify_waiters();
+        }
     }
 }
 
@@ -135,8 +198,15 @@ impl fmt::Debug for Publisher {
     }
 }
 
-/// As much of a peer's text as is kept for people to read.
-fn clip(text: &str) -> String {
+/// Stands for application and stream key where the key itself must not be kept.
+/// Means nothing outside of this process.
+pub(super) fn identity(request: &PublishRequest) -> u64 {
+    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    KEY.hash_one((&request.app, &request.stream_key))
+}
+
+/// As much of a peer's text as is kept for people to read: 256 characters.
+pub fn clip(text: &str) -> String {
     text.chars().take(256).collect()
 }
 
@@ -162,6 +232,9 @@ pub enum EndReason {
     /// Its side of the connection was closed without a word; many encoders do.
     #[error("the publisher closed the connection")]
     Finished,
+    /// Another publisher got its place.
+    #[error("another publisher took over: {0}")]
+    TakenOver(SocketAddr),
     /// Anything else: a reset, silence, a protocol error.
     #[error("the publisher was lost: {0}")]
     Lost(String),
@@ -172,6 +245,13 @@ impl EndReason {
     pub fn is_clean(&self) -> bool {
         matches!(self, Self::Unpublished(_))
     }
+}
+
+/// Who left a route, and how.
+#[derive(Debug)]
+pub(super) struct Departure {
+    pub publisher: Arc<Publisher>,
+    pub reason: EndReason,
 }
 
 /// Holds a route for a publisher. However the connection's task ends, by return,
@@ -188,24 +268,31 @@ impl Publication {
     /// Waits for room in the queue: a peer may come and go as often as it likes.
     /// Cancel safe: until the mark is in, there is a claim only.
     pub async fn begin(
-        claim: Claim,
+        mut claim: Claim,
         peer: SocketAddr,
+        tls: bool,
         request: &PublishRequest,
     ) -> Result<Self, Closed> {
         let publisher = Arc::new(Publisher {
             peer,
+            tls,
             application: clip(request.public_app()),
             masked_key: mask(&request.stream_key),
             flash_ver: clip(&request.connect.flash_ver),
             goes_on: claim.route().settings().keep_listening,
             since: Instant::now(),
             can_reconnect: request.connect.capabilities.reconnect(),
+            taken_from: claim.taken_from(),
+            identity: identity(request),
+            leaving: AtomicBool::new(false),
             stats: Mutex::default(),
+            stirred: Notify::new(),
             orders: Mutex::default(),
             ordered: Notify::new(),
         });
         // Before the mark: who hears of it may want to act on it at once.
         claim.route().published(&publisher);
+        claim.succeed();
         let mark = Item::Begin(publisher.clone());
         let queue = claim.route().queue();
         let texts = publisher.application.len() + publisher.flash_ver.len();
@@ -222,7 +309,7 @@ impl Publication {
         &self.publisher
     }
 
-    pub fn route(&self) -> &Route {
+    pub fn route(&self) -> &Arc<Route> {
         &self.route
     }
 
@@ -238,6 +325,11 @@ impl Publication {
             Item::Media(media) => media,
             Item::Begin(_) | Item::End { .. } => unreachable!("gave it media"),
         }))
+    }
+
+    /// Whoever takes the media is to look after them: nothing more comes for now.
+    pub fn wake(&self) {
+        self.route.queue().wake();
     }
 
     /// How it ends when it is dropped.
@@ -256,13 +348,12 @@ impl Drop for Publication {
             };
             EndReason::Lost(why.to_owned())
         });
-        let last = !self.publisher.goes_on;
-        let mark = Item::End {
+        self.route.release(Departure {
             publisher: self.publisher.clone(),
             reason,
-            last,
-        };
-        self.route.release(mark, last);
+        });
+        // Whoever waits for its silence need not wait for it any more.
+        self.publisher.stirred.notify_waiters();
     }
 }
 

@@ -1,28 +1,66 @@
 //! Who may publish where.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use subtle::{Choice, ConstantTimeEq};
+use tokio::sync::oneshot;
 
-use super::event::Rejection;
-use super::publication::Item;
+use super::event::{Observer, Rejection};
+use super::login::Credentials;
+use super::publication::{Departure, Item, identity};
 use super::{ItemQueue, Publisher};
 use crate::rtmp::PublishRequest;
 
 /// What a route takes, and how. Changes take effect at the next publish.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RouteSettings {
     /// Application without outer slashes; none = any.
     pub application: Option<String>,
     /// Publishing name without its query; none = any.
     pub stream_key: Option<String>,
+    /// Who may publish; none = anyone.
+    pub login: Option<Credentials>,
     /// Silence after which a publisher counts as lost; zero = never.
     pub timeout: Duration,
     /// Takes the next publisher after one left; else the first is the last.
     pub keep_listening: bool,
+    /// What a second publisher gets.
+    pub policy: PublisherPolicy,
+}
+
+impl RouteSettings {
+    pub(super) fn takes_application(&self, app: &str) -> bool {
+        let wanted = self.application.as_deref();
+        wanted.is_none_or(|wanted| wanted.trim_matches('/') == app)
+    }
+}
+
+/// Without the stream key.
+impl fmt::Debug for RouteSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteSettings")
+            .field("application", &self.application)
+            .field("login", &self.login)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a publisher gets that comes to a route where somebody publishes already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PublisherPolicy {
+    /// It is turned away.
+    Reject,
+    /// The route: the other one is disconnected.
+    Takeover,
+    /// The route if the other one has been silent for 2 s, which an encoder that
+    /// lost its network is and one that lives is not; else it is turned away.
+    #[default]
+    TakeoverIfIdle,
 }
 
 /// Who is asked whether a publisher may come, once its application and stream key
@@ -30,39 +68,60 @@ pub struct RouteSettings {
 pub trait Gate: Send + Sync + 'static {
     /// Whether anybody wants to be asked: if not, nobody waits for an answer.
     fn is_watched(&self) -> bool;
-    /// May block: it is called on a thread of its own.
-    fn admit(&self, peer: SocketAddr, request: &PublishRequest) -> bool;
+    /// May block: it is called on a thread of its own. `username` is who logged in, if
+    /// anybody did.
+    fn admit(&self, peer: SocketAddr, request: &PublishRequest, username: Option<&str>) -> bool;
 }
 
 /// A destination for one publisher at a time.
 pub struct Route {
     queue: ItemQueue,
+    observer: Arc<dyn Observer>,
     gate: Option<Arc<dyn Gate>>,
     settings: Mutex<RouteSettings>,
     state: Mutex<State>,
     latest: Mutex<Option<Arc<Publisher>>>,
+    takeovers: AtomicU64,
 }
 
 #[derive(Debug)]
 enum State {
     Free,
-    Busy(Option<Arc<Publisher>>),
+    Busy {
+        /// Nobody yet, while a claim is being decided on.
+        publisher: Option<Arc<Publisher>>,
+        /// Who gets the route when the publisher has given way.
+        successor: Option<oneshot::Sender<Claim>>,
+    },
     Ended,
 }
+
+impl State {
+    const CLAIMED: Self = Self::Busy {
+        publisher: None,
+        successor: None,
+    };
+}
+
+/// How narrowly a route says what it takes: by stream key, by application.
+type Specificity = (bool, bool);
 
 impl Route {
     /// A free route whose data go into a queue of `max_queue_bytes`.
     pub fn new(
         settings: RouteSettings,
         max_queue_bytes: usize,
+        observer: Arc<dyn Observer>,
         gate: Option<Arc<dyn Gate>>,
     ) -> Self {
         Self {
             queue: ItemQueue::new(max_queue_bytes),
+            observer,
             gate,
             settings: Mutex::new(settings),
             state: Mutex::new(State::Free),
             latest: Mutex::new(None),
+            takeovers: AtomicU64::new(0),
         }
     }
 
@@ -83,7 +142,7 @@ impl Route {
     /// Who publishes now.
     pub fn publisher(&self) -> Option<Arc<Publisher>> {
         match &*lock(&self.state) {
-            State::Busy(publisher) => publisher.clone(),
+            State::Busy { publisher, .. } => publisher.clone(),
             State::Free | State::Ended => None,
         }
     }
@@ -93,15 +152,28 @@ impl Route {
         lock(&self.latest).clone()
     }
 
+    /// How often a publisher took this route over from another one.
+    pub fn takeovers(&self) -> u64 {
+        self.takeovers.load(Ordering::Relaxed)
+    }
+
     /// No more data and no more publishers; what is in the queue stays for the
     /// consumer.
     pub fn end(&self) {
         let before = std::mem::replace(&mut *lock(&self.state), State::Ended);
         self.queue.close();
         // One that is silent would not notice before its timeout.
-        if let State::Busy(Some(publisher)) = before {
+        if let State::Busy {
+            publisher: Some(publisher),
+            ..
+        } = before
+        {
             publisher.leave();
         }
+    }
+
+    pub(super) fn observer(&self) -> &Arc<dyn Observer> {
+        &self.observer
     }
 
     /// The gate, if somebody watches it.
@@ -109,37 +181,122 @@ impl Route {
         self.gate.clone().filter(|gate| gate.is_watched())
     }
 
-    pub(super) fn published(&self, publisher: &Arc<Publisher>) {
-        if let State::Busy(slot) = &mut *lock(&self.state) {
-            *slot = Some(publisher.clone());
-            *lock(&self.latest) = Some(publisher.clone());
+    pub(super) fn published(&self, by: &Arc<Publisher>) {
+        if let State::Busy { publisher, .. } = &mut *lock(&self.state) {
+            *publisher = Some(by.clone());
+            *lock(&self.latest) = Some(by.clone());
         }
     }
 
-    /// Frees the route after a publication, or ends it: decided here and not
-    /// when the consumer gets to the end mark, or a publisher could be let in
-    /// whose data nobody will read.
-    pub(super) fn release(&self, mark: Item, last: bool) {
+    /// Frees the route after a publication, ends it, or hands it to a successor:
+    /// decided here and not when the consumer gets to the end mark, or a publisher
+    /// could be let in whose data nobody will read.
+    pub(super) fn release(self: &Arc<Self>, departure: Departure) {
         let mut state = lock(&self.state);
-        // If the queue is closed the consumer has its end already.
-        let _ = self.queue.push_mark(mark);
+        if let State::Busy { successor, .. } = &mut *state
+            && let Some(successor) = successor.take()
+        {
+            *state = State::CLAIMED;
+            drop(state);
+            let claim = Claim {
+                route: Some(self.clone()),
+                predecessor: Some(departure),
+            };
+            // One that has gone meanwhile drops the claim, and we are here again.
+            let _ = successor.send(claim);
+            return;
+        }
+        let last = !departure.publisher.goes_on;
+        self.push_end(departure, last);
         *state = match *state {
             State::Ended => State::Ended,
             _ if last => State::Ended,
-            State::Free | State::Busy(_) => State::Free,
+            State::Free | State::Busy { .. } => State::Free,
         };
     }
 
-    fn claim(self: &Arc<Self>) -> Result<Claim, Rejection> {
+    fn push_end(&self, departure: Departure, last: bool) {
+        let Departure { publisher, reason } = departure;
+        let mark = Item::End {
+            publisher,
+            reason,
+            last,
+        };
+        // If the queue is closed the consumer has its end already.
+        let _ = self.queue.push_mark(mark);
+    }
+
+    fn claim(self: &Arc<Self>) -> Option<Claim> {
         let mut state = lock(&self.state);
         match *state {
-            State::Free if self.queue.is_closed() => Err(Rejection::Ended),
-            State::Free => {
-                *state = State::Busy(None);
-                Ok(Claim(Some(self.clone())))
+            State::Free if !self.queue.is_closed() => {
+                *state = State::CLAIMED;
+                Some(Claim {
+                    route: Some(self.clone()),
+                    predecessor: None,
+                })
             }
-            State::Busy(_) => Err(Rejection::Busy),
+            _ => None,
+        }
+    }
+
+    /// Asks `incumbent` to give way. The route comes when everything that it sent
+    /// is in the queue; none if it is not who publishes, or has been asked already.
+    pub(super) fn take_over(
+        &self,
+        incumbent: &Arc<Publisher>,
+        newcomer: SocketAddr,
+    ) -> Option<oneshot::Receiver<Claim>> {
+        match &mut *lock(&self.state) {
+            State::Busy {
+                publisher: Some(publisher),
+                successor: successor @ None,
+            } if Arc::ptr_eq(publisher, incumbent) => {
+                let (sender, receiver) = oneshot::channel();
+                *successor = Some(sender);
+                incumbent.give_way(newcomer);
+                Some(receiver)
+            }
+            _ => None,
+        }
+    }
+
+    /// How narrowly it takes `request` of a client that proved `login`, or why it does
+    /// not.
+    fn judge(
+        &self,
+        request: &PublishRequest,
+        login: Option<&Credentials>,
+    ) -> Result<Specificity, Rejection> {
+        let settings = lock(&self.settings);
+        if !settings.takes_application(&request.app) {
+            return Err(Rejection::WrongApplication);
+        }
+        let key = settings.stream_key.as_deref();
+        if key.is_some_and(|key| !same_secret(key.as_bytes(), request.stream_key.as_bytes())) {
+            return Err(Rejection::WrongStreamKey);
+        }
+        if settings.login.is_some() && settings.login.as_ref() != login {
+            return Err(Rejection::NotLoggedIn);
+        }
+        Ok((key.is_some(), settings.application.is_some()))
+    }
+
+    /// Who has to be moved for a newcomer, and on what terms.
+    fn incumbent(&self) -> Result<(Arc<Publisher>, PublisherPolicy), Rejection> {
+        let policy = lock(&self.settings).policy;
+        match &*lock(&self.state) {
             State::Ended => Err(Rejection::Ended),
+            // It said goodbye, and nobody else will be let in.
+            State::Busy {
+                publisher: Some(publisher),
+                ..
+            } if publisher.is_leaving() => Err(Rejection::Ended),
+            State::Busy {
+                publisher: Some(publisher),
+                successor: None,
+            } if policy != PublisherPolicy::Reject => Ok((publisher.clone(), policy)),
+            State::Busy { .. } | State::Free => Err(Rejection::Busy),
         }
     }
 }
@@ -155,60 +312,127 @@ impl fmt::Debug for Route {
 /// A route kept for a publisher that is not let in yet. Dropping it, for whatever
 /// reason, frees the route.
 #[derive(Debug)]
-pub(super) struct Claim(Option<Arc<Route>>);
+pub(super) struct Claim {
+    route: Option<Arc<Route>>,
+    /// Whom it was taken over from. The end mark is ours to put: whether it was
+    /// the last depends on what becomes of us.
+    predecessor: Option<Departure>,
+}
 
 impl Claim {
-    pub fn route(&self) -> &Route {
-        self.0.as_ref().expect("taken by into_route alone")
+    pub fn route(&self) -> &Arc<Route> {
+        self.route.as_ref().expect("taken by into_route alone")
+    }
+
+    /// Where the publisher was that had to give way, if one had to.
+    pub fn taken_from(&self) -> Option<SocketAddr> {
+        self.predecessor.as_ref().map(|p| p.publisher.peer)
+    }
+
+    /// The newcomer is let in: another one's data end here, and the output goes on.
+    pub fn succeed(&mut self) {
+        if let Some(predecessor) = self.predecessor.take() {
+            let route = self.route();
+            route.takeovers.fetch_add(1, Ordering::Relaxed);
+            route.push_end(predecessor, false);
+        }
     }
 
     /// The route, busy until [`Route::release`].
     pub fn into_route(mut self) -> Arc<Route> {
-        self.0.take().expect("taken by into_route alone")
+        self.route.take().expect("taken by into_route alone")
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let Some(route) = &self.0
-            && let state @ State::Busy(_) = &mut *lock(&route.state)
-        {
+        let Some(route) = self.route.take() else {
+            return;
+        };
+        if let Some(predecessor) = self.predecessor.take() {
+            route.release(predecessor);
+        } else if let state @ State::Busy { .. } = &mut *lock(&route.state) {
             *state = State::Free;
         }
     }
 }
 
-/// Claims the most specific free route for `request`.
-pub(super) fn claim(routes: &[Arc<Route>], request: &PublishRequest) -> Result<Claim, Rejection> {
-    let mut rejection = Rejection::WrongApplication;
+/// What a publish request finds.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// The most specific free route.
+    Free(Claim),
+    /// None is free, and this one can be had if `incumbent` gives way.
+    Busy {
+        route: Arc<Route>,
+        incumbent: Arc<Publisher>,
+        policy: PublisherPolicy,
+    },
+    /// None is to be had. The route is the one that came closest, whose element
+    /// shall hear of it: one, or a wrong key would ring two hundred bells.
+    Refused {
+        rejection: Rejection,
+        closest: Option<Arc<Route>>,
+    },
+}
+
+/// Looks for a route for `request` of a client that proved `login`.
+pub(super) fn find(
+    routes: &[Arc<Route>],
+    request: &PublishRequest,
+    login: Option<&Credentials>,
+) -> Found {
+    let mut refused = (Rejection::WrongApplication, routes.first());
     let mut matching = Vec::new();
     for route in routes {
-        let settings = route.settings();
-        let wanted = settings.application.as_deref();
-        if wanted.is_some_and(|app| app.trim_matches('/') != request.app) {
-            continue;
+        match route.judge(request, login) {
+            Ok(specificity) => matching.push((specificity, route)),
+            Err(Rejection::WrongApplication) => {}
+            // Where its key is right, it came closer.
+            Err(Rejection::WrongStreamKey) if refused.0 == Rejection::NotLoggedIn => {}
+            Err(rejection) => refused = (rejection, Some(route)),
         }
-        let key = settings.stream_key.as_deref();
-        if key.is_some_and(|key| !same_secret(key.as_bytes(), request.stream_key.as_bytes())) {
-            rejection = Rejection::WrongStreamKey;
-            continue;
-        }
-        matching.push(((key.is_some(), wanted.is_some()), route));
     }
     // Stable: of equal routes, the one that came first.
-    matching.sort_by_key(|(specific, _)| std::cmp::Reverse(*specific));
-    for (_, route) in matching {
-        match route.claim() {
-            Ok(claim) => return Ok(claim),
-            Err(why) => rejection = why,
+    matching.sort_by_key(|(specificity, _)| Reverse(*specificity));
+    if let Some(claim) = matching.iter().find_map(|(_, route)| route.claim()) {
+        return Found::Free(claim);
+    }
+    let wanted = identity(request);
+    let mut movable = Vec::new();
+    // The most specific one's reason last, unless it is merely over: of a pool,
+    // it matters more that somebody publishes there.
+    for &(specificity, route) in matching.iter().rev() {
+        match route.incumbent() {
+            Ok((incumbent, policy)) => movable.push((specificity, route, incumbent, policy)),
+            Err(Rejection::Ended) if refused.0 == Rejection::Busy => {}
+            Err(rejection) => refused = (rejection, Some(route)),
         }
     }
-    Err(rejection)
+    // First what the same encoder published before, then the narrowest, then who
+    // has been silent for longest.
+    let best = movable
+        .into_iter()
+        .max_by_key(|(specificity, _, incumbent, _)| {
+            let returns = incumbent.identity == wanted;
+            (returns, *specificity, incumbent.silence())
+        });
+    match (best, refused) {
+        (Some((_, route, incumbent, policy)), _) => Found::Busy {
+            route: route.clone(),
+            incumbent,
+            policy,
+        },
+        (None, (rejection, closest)) => Found::Refused {
+            rejection,
+            closest: closest.cloned(),
+        },
+    }
 }
 
 /// Compares in a time that depends on what the peer sent alone: not on where
 /// the first difference is, nor on the secret's length.
-fn same_secret(secret: &[u8], given: &[u8]) -> bool {
+pub(super) fn same_secret(secret: &[u8], given: &[u8]) -> bool {
     let mut equal = (secret.len() as u64).ct_eq(&(given.len() as u64));
     for (n, byte) in given.iter().enumerate() {
         let expected = secret.get(n % secret.len().max(1)).unwrap_or(&0);
@@ -222,71 +446,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rtmp::Connect;
-
-    fn route(application: Option<&str>, stream_key: Option<&str>) -> Arc<Route> {
-        let settings = RouteSettings {
-            application: application.map(Into::into),
-            stream_key: stream_key.map(Into::into),
-            timeout: Duration::ZERO,
-            keep_listening: false,
-        };
-        Arc::new(Route::new(settings, 1, None))
-    }
-
-    fn request(app: &str, key: &str) -> PublishRequest {
-        PublishRequest {
-            app: app.into(),
-            stream_key: key.into(),
-            query: String::new(),
-            connect: Arc::new(Connect::default()),
-        }
-    }
-
-    #[test]
-    fn the_most_specific_free_route_takes_a_publisher() {
-        let routes = [
-            route(None, None),
-            route(Some("/live/"), None),
-            route(None, Some("k")),
-            route(Some("live"), Some("k")),
-        ];
-        let order: Vec<_> = (0..4)
-            .map(|_| claim(&routes, &request("live", "k")).unwrap().into_route())
-            .map(|got| routes.iter().position(|r| Arc::ptr_eq(r, &got)).unwrap())
-            .collect();
-        assert_eq!(order, [3, 2, 1, 0]);
-        let err = claim(&routes, &request("live", "k")).unwrap_err();
-        assert_eq!(err, Rejection::Busy);
-    }
-
-    #[test]
-    fn a_rejection_says_why() {
-        let routes = [route(Some("live"), Some("right"))];
-        let reject = |app, key| claim(&routes, &request(app, key)).unwrap_err();
-        assert_eq!(reject("other", "right"), Rejection::WrongApplication);
-        for wrong in ["wrong", "", "righ", "rightr", "rightright", "Right"] {
-            assert_eq!(reject("live", wrong), Rejection::WrongStreamKey);
-        }
-        routes[0].end();
-        assert_eq!(reject("live", "right"), Rejection::Ended);
-    }
-
-    #[test]
-    fn a_claim_that_comes_to_nothing_frees_the_route() {
-        let routes = [route(None, None)];
-        let claimed = claim(&routes, &request("live", "k")).unwrap();
-        assert!(claim(&routes, &request("live", "k")).is_err());
-        drop(claimed);
-        assert!(claim(&routes, &request("live", "k")).is_ok());
-    }
-
-    #[test]
-    fn an_empty_key_is_a_key() {
-        let routes = [route(None, Some(""))];
-        assert!(claim(&routes, &request("live", "a")).is_err());
-        assert!(claim(&routes, &request("live", "")).is_ok());
-    }
-}
+mod tests;

@@ -80,11 +80,12 @@ impl Server {
         loop {
             match self.session.poll(&mut input) {
                 Ok(Step::Event(event)) => {
-                    let publishes = matches!(event, Event::Publish(_));
-                    self.seen.push(seen(event));
-                    if publishes {
-                        self.session.accept_publish();
+                    match event {
+                        Event::Connect(_) => self.session.accept_connect(),
+                        Event::Publish(_) => self.session.accept_publish(),
+                        Event::Media(_) | Event::Unpublish(_) => {}
                     }
+                    self.seen.push(seen(event));
                 }
                 Ok(Step::NeedMore) if self.session.output().is_empty() => break,
                 Ok(Step::NeedMore) => self.sent.extend(self.session.output_mut().split()),
@@ -126,7 +127,7 @@ impl Server {
 
 pub fn seen(event: Event) -> Seen {
     match event {
-        Event::Connected(connect) => Seen::Connected {
+        Event::Connect(connect) => Seen::Connected {
             app: connect.app.clone(),
         },
         Event::Publish(request) => Seen::Publish {

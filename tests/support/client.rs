@@ -3,9 +3,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rml_rtmp::chunk_io::ChunkDeserializer;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::flv::{Kind, Tag};
 
@@ -23,8 +25,48 @@ pub struct Status {
     pub text: String,
 }
 
+/// With or without TLS.
+pub enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(tcp) => tcp,
+            Stream::Tls(tls) => &tls.sock,
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Stream::Plain(tcp) => tcp.read(room),
+            Stream::Tls(tls) => tls.read(room),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Stream::Plain(tcp) => tcp.write(bytes),
+            Stream::Tls(tls) => tls.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Stream::Plain(tcp) => tcp.flush(),
+            Stream::Tls(tls) => tls.flush(),
+        }
+    }
+}
+
 pub struct Client {
-    stream: TcpStream,
+    stream: Stream,
     reader: ChunkDeserializer,
     /// Given out by the server.
     stream_id: u32,
@@ -33,19 +75,55 @@ pub struct Client {
 impl Client {
     /// Connects to an application and asks for a stream, with which nothing happens yet.
     pub fn connect(server: SocketAddr, application: &str) -> Result<Client, String> {
-        Client::connect_with(server, application, None)
+        let stream = Stream::Plain(tcp(server)?);
+        Client::over(stream, server, application)
     }
 
-    /// The same with the `capsEx` of Enhanced RTMP.
+    /// The same, or what the server has against it.
+    pub fn try_connect(
+        server: SocketAddr,
+        application: &str,
+    ) -> Result<Result<Client, Status>, String> {
+        Client::try_over(Stream::Plain(tcp(server)?), server, application, None)
+    }
+
+    /// The same with TLS, to a server that must prove to be `localhost`.
+    pub fn connect_tls(
+        server: SocketAddr,
+        application: &str,
+        config: Arc<ClientConfig>,
+    ) -> Result<Client, String> {
+        let name = "localhost".try_into().expect("a name");
+        let tls = ClientConnection::new(config, name).map_err(told)?;
+        let stream = StreamOwned::new(tls, tcp(server)?);
+        Client::over(Stream::Tls(Box::new(stream)), server, application)
+    }
+
+    /// The same over a connection that is there.
+    pub fn over(stream: Stream, server: SocketAddr, application: &str) -> Result<Client, String> {
+        match Client::try_over(stream, server, application, None)? {
+            Ok(client) => Ok(client),
+            Err(status) => Err(format!("not let in: {status:?}")),
+        }
+    }
+
+    /// [`connect`](Client::connect) with the `capsEx` of Enhanced RTMP.
     pub fn connect_with(
         server: SocketAddr,
         application: &str,
-        caps_ex: Option<f64>,
+        caps_ex: f64,
     ) -> Result<Client, String> {
-        let stream = TcpStream::connect_timeout(&server, DEADLINE).map_err(told)?;
-        stream.set_nodelay(true).map_err(told)?;
-        stream.set_read_timeout(Some(DEADLINE)).map_err(told)?;
-        stream.set_write_timeout(Some(DEADLINE)).map_err(told)?;
+        let stream = Stream::Plain(tcp(server)?);
+        Client::try_over(stream, server, application, Some(caps_ex))?
+            .map_err(|status| format!("not let in: {status:?}"))
+    }
+
+    fn try_over(
+        stream: Stream,
+        server: SocketAddr,
+        application: &str,
+        caps_ex: Option<f64>,
+    ) -> Result<Result<Client, Status>, String> {
         let mut client = Client {
             stream,
             reader: ChunkDeserializer::new(),
@@ -66,9 +144,12 @@ impl Client {
         }
         object.extend([0, 0, 9]);
         client.command(0, &[string("connect"), number(1.0), object])?;
-        client.wait_for("_result")?;
+        let (name, answer) = client.wait_for_any(&["_result", "_error"])?;
+        if name == "_error" {
+            return status_in(&answer).map(Err);
+        }
         client.create_stream()?;
-        Ok(client)
+        Ok(Ok(client))
     }
 
     /// Connects to `live` and publishes `test`, which must succeed.
@@ -76,6 +157,10 @@ impl Client {
         let mut client = Client::connect(server, "live")?;
         client.must_publish("test")?;
         Ok(client)
+    }
+
+    pub fn stream(&self) -> &Stream {
+        &self.stream
     }
 
     pub fn create_stream(&mut self) -> Result<(), String> {
@@ -104,19 +189,13 @@ impl Client {
 
     /// Waits for the next `onStatus`.
     pub fn status(&mut self) -> Result<Status, String> {
-        self.status_with("").map(|(status, _)| status)
+        status_in(&self.wait_for("onStatus")?)
     }
 
     /// The same, and a further property of it.
     pub fn status_with(&mut self, name: &str) -> Result<(Status, Option<String>), String> {
         let body = self.wait_for("onStatus")?;
-        let further = property(&body, name);
-        let property = |name| property(&body, name).ok_or(format!("no {name} in {body:?}"));
-        let status = Status {
-            code: property("code")?,
-            text: property("description")?,
-        };
-        Ok((status, further))
+        Ok((status_in(&body)?, property(&body, name)))
     }
 
     pub fn send(&mut self, tag: &Tag) -> Result<(), String> {
@@ -152,7 +231,11 @@ impl Client {
 
     /// Says that nothing follows (FIN), and waits until the server has closed as well.
     pub fn close(mut self) -> Result<(), String> {
-        self.stream.shutdown(Shutdown::Write).map_err(told)?;
+        if let Stream::Tls(tls) = &mut self.stream {
+            tls.conn.send_close_notify();
+            tls.flush().map_err(told)?;
+        }
+        self.stream.tcp().shutdown(Shutdown::Write).map_err(told)?;
         let mut void = [0; 4096];
         loop {
             match self.stream.read(&mut void) {
@@ -166,7 +249,7 @@ impl Client {
 
     /// Ends the connection with a reset, as a machine does that was restarted.
     pub fn reset(self) -> Result<(), String> {
-        let socket = socket2::SockRef::from(&self.stream);
+        let socket = socket2::SockRef::from(self.stream.tcp());
         socket.set_linger(Some(Duration::ZERO)).map_err(told)
     }
 
@@ -189,7 +272,12 @@ impl Client {
 
     /// The body of the next command of this name.
     fn wait_for(&mut self, name: &str) -> Result<Vec<u8>, String> {
-        let (name, mut input, mut length) = (string(name), [0; 4096], 0);
+        self.wait_for_any(&[name]).map(|(_, body)| body)
+    }
+
+    /// The next command of any of these names, and which it is.
+    fn wait_for_any<'a>(&mut self, names: &[&'a str]) -> Result<(&'a str, Vec<u8>), String> {
+        let (mut input, mut length) = ([0; 4096], 0);
         loop {
             let message = self.reader.get_next_message(&input[..length]);
             length = 0;
@@ -199,8 +287,11 @@ impl Client {
                     let size = u32::from_be_bytes(*size) as usize;
                     self.reader.set_max_chunk_size(size).map_err(told)?;
                 }
-                Some(message) if message.type_id == COMMAND && message.data.starts_with(&name) => {
-                    return Ok(message.data.to_vec());
+                Some(message) if message.type_id == COMMAND => {
+                    let is_it = |name: &&&str| message.data.starts_with(&string(name));
+                    if let Some(name) = names.iter().find(is_it) {
+                        return Ok((name, message.data.to_vec()));
+                    }
                 }
                 Some(_) => {}
                 None => {
@@ -221,6 +312,14 @@ impl Client {
         self.stream.read_exact(&mut answer).map_err(told)?;
         self.write(&answer[1..1537])
     }
+}
+
+fn tcp(server: SocketAddr) -> Result<TcpStream, String> {
+    let stream = TcpStream::connect_timeout(&server, DEADLINE).map_err(told)?;
+    stream.set_nodelay(true).map_err(told)?;
+    stream.set_read_timeout(Some(DEADLINE)).map_err(told)?;
+    stream.set_write_timeout(Some(DEADLINE)).map_err(told)?;
+    Ok(stream)
 }
 
 /// A message in chunks: the first with the full header, the others with none.
@@ -299,6 +398,14 @@ impl Random {
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
+}
+
+fn status_in(body: &[u8]) -> Result<Status, String> {
+    let property = |name| property(body, name).ok_or(format!("no {name} in {body:?}"));
+    Ok(Status {
+        code: property("code")?,
+        text: property("description")?,
+    })
 }
 
 fn told(error: impl std::fmt::Display) -> String {

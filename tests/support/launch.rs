@@ -1,5 +1,6 @@
 //! gst-launch-1.0 with the plugin that was built together with the test.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -12,23 +13,23 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// There is no event to wait for when a socket of another process begins to listen.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
-/// gst-launch-1.0 in `directory` with the plugin of this build, and a plugin registry of its own.
+/// gst-launch-1.0 in `directory` with the plugin of this build.
 pub fn gst_launch(directory: &Path) -> Command {
-    let mut command = Command::new("gst-launch-1.0");
-    with_plugin(&mut command, directory);
-    command
+    with_plugin("gst-launch-1.0", directory)
 }
 
-/// The same for any other program.
-pub fn with_plugin<'a>(command: &'a mut Command, directory: &Path) -> &'a mut Command {
+/// A program in `directory` that finds the plugin of this build, and a plugin registry of its own.
+pub fn with_plugin(program: impl AsRef<OsStr>, directory: &Path) -> Command {
     // The directory that cargo builds in holds many libraries; GStreamer is to look at this one only.
     let plugins = directory.join("plugins");
     fs::create_dir(&plugins).unwrap();
     std::os::unix::fs::symlink(built_plugin(), plugins.join("libgstrtmp2server.so")).unwrap();
+    let mut command = Command::new(program);
     command
         .current_dir(directory)
         .env("GST_PLUGIN_PATH", plugins)
-        .env("GST_REGISTRY", directory.join("registry.bin"))
+        .env("GST_REGISTRY", directory.join("registry.bin"));
+    command
 }
 
 /// The plugin that cargo built together with this test.

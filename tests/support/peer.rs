@@ -29,7 +29,20 @@ pub fn c0_c1() -> Vec<u8> {
 
 /// A connection after the simple handshake.
 pub fn shake_hands(address: SocketAddr) -> io::Result<TcpStream> {
-    let mut stream = connect(address)?;
+    finish_handshake(connect(address)?)
+}
+
+/// The same from another of our addresses.
+pub fn shake_hands_from(own: SocketAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    socket.bind(&own.into())?;
+    socket.connect(&address.into())?;
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    finish_handshake(stream)
+}
+
+fn finish_handshake(mut stream: TcpStream) -> io::Result<TcpStream> {
     stream.write_all(&c0_c1())?;
     let mut answer = vec![0; 1 + 1536 + 1536];
     stream.read_exact(&mut answer)?;
@@ -117,12 +130,18 @@ pub fn listen(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
 
 /// Sends the same again and again, reading nothing, until the server has closed.
 pub fn flood(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+    flood_in_steps(stream, bytes, Duration::ZERO)
+}
+
+/// The same, with a pause behind each.
+pub fn flood_in_steps(stream: &mut TcpStream, bytes: &[u8], pause: Duration) -> io::Result<()> {
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
         match stream.write_all(bytes) {
             Err(e) if is_closed(&e) => return Ok(()),
             result => result?,
         }
+        std::thread::sleep(pause);
     }
     Err(ErrorKind::TimedOut.into())
 }

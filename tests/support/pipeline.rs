@@ -9,8 +9,9 @@ use gst::prelude::*;
 
 use super::flv::{self, Tag};
 
-/// Longer than the element needs to notice the end of any publisher here.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+/// Longer than the element needs to notice the end of any publisher here, and shorter than the silence after which it
+/// would take one for lost.
+pub const DEADLINE: Duration = Duration::from_secs(25);
 
 /// Initialises GStreamer and registers the plugin, once per process.
 pub fn init() {

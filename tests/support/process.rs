@@ -80,6 +80,26 @@ impl Process {
         !*self.ended.flag.lock().unwrap()
     }
 
+    /// Of all its threads, so far.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("Linux");
+        // The second field is the name, which may hold anything.
+        let fields = stat
+            .rsplit_once(')')
+            .expect("a name")
+            .1
+            .split_ascii_whitespace();
+        // The 14th and 15th, utime and stime (proc(5)).
+        let ticks: u64 = fields
+            .skip(11)
+            .take(2)
+            .map(|n| n.parse::<u64>().expect("a number"))
+            .sum();
+        // SAFETY: takes no pointers.
+        let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+        Duration::from_secs_f64(ticks as f64 / per_second as f64)
+    }
+
     /// SIGKILL: the process gets no chance to say good-bye.
     pub fn kill(&mut self) {
         self.child
@@ -89,10 +109,19 @@ impl Process {
 
     /// SIGINT, as from Ctrl-C.
     pub fn interrupt(&self) {
+        self.signal(libc::SIGINT);
+    }
+
+    /// SIGTERM, as from whoever runs services.
+    pub fn terminate(&self) {
+        self.signal(libc::SIGTERM);
+    }
+
+    fn signal(&self, signal: libc::c_int) {
         let id = libc::pid_t::try_from(self.child.id()).expect("ids are small");
         // SAFETY: the child was not reaped, so the id is its own.
-        let result = unsafe { libc::kill(id, libc::SIGINT) };
-        assert_eq!(result, 0, "a child that was not reaped can be interrupted");
+        let result = unsafe { libc::kill(id, signal) };
+        assert_eq!(result, 0, "a child that was not reaped can be signalled");
     }
 
     fn ended_within(&self, deadline: Duration) -> bool {

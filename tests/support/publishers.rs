@@ -108,13 +108,79 @@ pub fn tee_of(
     port: u16,
     directory: &Path,
 ) -> Result<Publisher, String> {
+    tee_to(ffmpeg(program), input_and_codecs, &url(port), directory)
+}
+
+fn url(port: u16) -> String {
+    format!("rtmp://127.0.0.1:{port}/live/test")
+}
+
+/// Video and sound in real time for so many seconds, to any URL, from a command that may run in another place.
+pub fn live_to(
+    mut command: Command,
+    seconds: u32,
+    url: &str,
+    directory: &Path,
+) -> Result<Publisher, String> {
+    let arguments = format!(
+        "-re -f lavfi -i testsrc2=size=160x120:rate=30 -re -f lavfi -i sine=frequency=440 -t {seconds} {X264} \
+         -c:a aac -map 0 -map 1"
+    );
+    command.args(words("-hide_banner -nostdin -v warning -y"));
+    let arguments = words(&arguments).map(String::from).collect();
+    tee_to(command, arguments, url, directory)
+}
+
+/// Writes an FLV file of so many seconds, as [`copy_to`] sends it.
+pub fn write_live_file(directory: &Path, seconds: u32) -> Result<PathBuf, String> {
+    let file = directory.join("live.flv");
+    let arguments = format!(
+        "-f lavfi -i testsrc2=size=160x120:rate=30 -f lavfi -i sine=frequency=440 -t {seconds} {X264} -c:a aac \
+         -f flv -flvflags no_duration_filesize"
+    );
+    let whole = directory.join("encoded.flv");
+    Process::spawn(ffmpeg(FFMPEG.as_ref()).args(words(&arguments)).arg(&whole))?
+        .wait(DEADLINE)?
+        .expect_success("ffmpeg")?;
+    // Through the muxer once more, as it goes when it is sent.
+    let mut copy = ffmpeg(FFMPEG.as_ref());
+    copy.arg("-i").arg(&whole);
+    copy.args(words("-c copy -f flv -flvflags no_duration_filesize"));
+    Process::spawn(copy.arg(&file))?
+        .wait(DEADLINE)?
+        .expect_success("ffmpeg")?;
+    Ok(file)
+}
+
+/// Publishes a file in real time, as it is.
+pub fn copy_to(command: Command, file: &Path, url: &str) -> Result<Publisher, String> {
+    let process = Process::spawn(&mut copy_command(command, file, url))?;
+    Ok(Publisher {
+        process,
+        name: "ffmpeg",
+        sent: file.to_owned(),
+    })
+}
+
+/// The command that does so.
+pub fn copy_command(mut command: Command, file: &Path, url: &str) -> Command {
+    command.args(words("-hide_banner -nostdin -v warning -y -re -i"));
+    command.arg(file);
+    command.args(words("-c copy -f flv -flvflags no_duration_filesize"));
+    command.arg(url);
+    command
+}
+
+/// [`ffmpeg_tee`] to any URL, from a command that may run in another place.
+pub fn tee_to(
+    mut command: Command,
+    input_and_codecs: Vec<String>,
+    url: &str,
+    directory: &Path,
+) -> Result<Publisher, String> {
     let sent = directory.join("sent.flv");
     let flv = "f=flv:flvflags=no_duration_filesize";
-    let outputs = format!(
-        "[{flv}]{}|[{flv}:onfail=abort]rtmp://127.0.0.1:{port}/live/test",
-        sent.display()
-    );
-    let mut command = ffmpeg(program);
+    let outputs = format!("[{flv}]{}|[{flv}:onfail=abort]{url}", sent.display());
     command.args(input_and_codecs);
     command.args(words("-flags +global_header -f tee"));
     let process = Process::spawn(command.arg(outputs))?;
@@ -123,6 +189,15 @@ pub fn tee_of(
         name: "ffmpeg",
         sent,
     })
+}
+
+/// ffmpeg, a second of audio and video, to any URL: `rtmp://USER:PASSWORD@…` for one.
+pub fn ffmpeg_to(url: &str, directory: &Path) -> Result<Publisher, String> {
+    let arguments = format!(
+        "-f lavfi -i testsrc=size=160x120:rate=30 -f lavfi -i sine=frequency=440 -t 1 {X264} -c:a aac -map 0 -map 1"
+    );
+    let arguments = words(&arguments).map(String::from).collect();
+    tee_to(ffmpeg(FFMPEG.as_ref()), arguments, url, directory)
 }
 
 const X264: &str = "-c:v libx264 -preset ultrafast -g 30 -threads 1";
@@ -148,6 +223,10 @@ pub enum Ffmpeg {
 
 impl Ffmpeg {
     pub fn publish(&self, port: u16, directory: &Path) -> Result<Publisher, String> {
+        self.publish_to(&url(port), directory)
+    }
+
+    pub fn publish_to(&self, url: &str, directory: &Path) -> Result<Publisher, String> {
         let arguments = match self {
             Ffmpeg::LiveVideo => format!("-re -f lavfi -i testsrc=size=160x120:rate=30 -t 1 {X264} -map 0"),
             Ffmpeg::AudioAndVideo => format!(
@@ -162,14 +241,14 @@ impl Ffmpeg {
                 // The name of the file may hold a space, so it goes in on its own.
                 let mut arguments = vec!["-i".to_string(), file.display().to_string()];
                 arguments.extend(words("-c copy -map 0").map(String::from));
-                return ffmpeg_tee(arguments, port, directory);
+                return tee_to(ffmpeg(FFMPEG.as_ref()), arguments, url, directory);
             }
             Ffmpeg::Repeat(file, times) => {
                 let again = (times - 1).to_string();
                 let file = file.display().to_string();
                 let mut arguments = vec!["-stream_loop".to_string(), again, "-i".to_string(), file];
                 arguments.extend(words("-c copy -map 0").map(String::from));
-                return ffmpeg_tee(arguments, port, directory);
+                return tee_to(ffmpeg(FFMPEG.as_ref()), arguments, url, directory);
             }
             Ffmpeg::LateStart => format!(
                 "-f lavfi -i {NOISE} -f lavfi -i sine=frequency=440 -t 0.4 {X264} -qp 0 -c:a aac \
@@ -180,11 +259,8 @@ impl Ffmpeg {
                  -map 0 -map 1"
             ),
         };
-        ffmpeg_tee(
-            words(&arguments).map(String::from).collect(),
-            port,
-            directory,
-        )
+        let arguments = words(&arguments).map(String::from).collect();
+        tee_to(ffmpeg(FFMPEG.as_ref()), arguments, url, directory)
     }
 }
 
@@ -215,13 +291,32 @@ pub enum GstSink {
 
 impl GstSink {
     pub fn publish(self, port: u16, directory: &Path) -> Result<Publisher, String> {
+        self.publish_to(&url(port), directory)
+    }
+
+    pub fn publish_to(self, url: &str, directory: &Path) -> Result<Publisher, String> {
+        // Only rtmps:// looks at the flags: whose certificate it is does not matter here.
+        let properties = match self {
+            GstSink::Rtmp2Sink { .. } => "tls-validation-flags=0",
+            GstSink::RtmpSink => "",
+        };
+        self.publish_with(properties, url, None, directory)
+    }
+
+    /// The same with other properties of the sink, and with a library that is preloaded.
+    pub fn publish_with(
+        self,
+        properties: &str,
+        location: &str,
+        preload: Option<&Path>,
+        directory: &Path,
+    ) -> Result<Publisher, String> {
         let sent = directory.join("sent.flv");
-        let url = format!("rtmp://127.0.0.1:{port}/live/test");
         let sink = match self {
             GstSink::Rtmp2Sink { chunk_size } => {
-                format!("rtmp2sink sync=false chunk-size={chunk_size}")
+                format!("rtmp2sink sync=false chunk-size={chunk_size} {properties}")
             }
-            GstSink::RtmpSink => "rtmpsink sync=false".to_string(),
+            GstSink::RtmpSink => format!("rtmpsink sync=false {properties}"),
         };
         let encoders = "flvmux name=mux streamable=true ! tee name=tee \
              videotestsrc num-buffers=60 pattern=ball ! video/x-raw,width=160,height=120,framerate=30/1 \
@@ -229,13 +324,17 @@ impl GstSink {
              audiotestsrc num-buffers=86 ! audio/x-raw,rate=44100,channels=1 ! voaacenc ! aacparse ! queue ! mux.";
         let process = Process::spawn(
             Command::new("gst-launch-1.0")
+                // librtmp tells GStreamer's log alone why it failed.
+                .env("GST_DEBUG", "rtmp:1")
+                .env("GST_DEBUG_NO_COLOR", "1")
+                .envs(preload.map(|library| ("LD_PRELOAD", library)))
                 .arg("--quiet")
                 .args(words(encoders))
                 .args(words("tee. ! queue ! filesink"))
                 .arg(format!("location={}", sent.display()))
                 .args(words("tee. ! queue !"))
                 .args(words(&sink))
-                .arg(format!("location={url}")),
+                .arg(format!("location={location}")),
         )?;
         Ok(Publisher {
             process,

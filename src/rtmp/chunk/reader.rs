@@ -11,6 +11,8 @@ use crate::rtmp::{Error, Limits};
 #[derive(Debug, PartialEq, Eq)]
 pub enum Read {
     Message(Message),
+    /// The end of a message that was not kept, see [`ChunkReader::distrust`].
+    Stray,
     /// What is left of the input, if anything, is a header cut short: keep it in
     /// front of the bytes that come next.
     NeedMore,
@@ -26,9 +28,15 @@ pub struct ChunkReader {
     streams: BTreeMap<u32, ChunkStream>,
     /// The chunk whose payload is being read.
     open: Option<OpenChunk>,
+    /// The chunk stream whose message has room for bytes that are in the input, and
+    /// may turn out to be another message's. One at a time: what is reserved ahead
+    /// is never more than one input.
+    ahead: Option<u32>,
     unfinished: usize,
     restarted: u64,
-    /// Of audio, video and data messages.
+    /// Whether media are collected at all.
+    keeps_media: bool,
+    /// Of audio, video and data messages, and aggregates.
     max_media_size: usize,
     /// Of all others.
     max_message_size: usize,
@@ -56,7 +64,39 @@ struct ChunkStream {
     length: u32,
     type_id: u8,
     message_stream_id: u32,
-    partial: Option<Body>,
+    partial: Option<Partial>,
+}
+
+/// What has come of a message.
+#[derive(Debug)]
+enum Partial {
+    Kept(Body),
+    /// So many bytes, of a message that is nobody's.
+    Skipped(usize),
+}
+
+impl Partial {
+    fn len(&self) -> usize {
+        match self {
+            Self::Kept(body) => body.len(),
+            Self::Skipped(len) => *len,
+        }
+    }
+
+    /// Bytes in memory.
+    fn held(&self) -> usize {
+        match self {
+            Self::Kept(body) => body.len(),
+            Self::Skipped(_) => 0,
+        }
+    }
+
+    /// Returns what that frees.
+    fn skip(&mut self) -> usize {
+        let held = self.held();
+        *self = Self::Skipped(self.len());
+        held
+    }
 }
 
 impl ChunkReader {
@@ -67,8 +107,10 @@ impl ChunkReader {
             chunk_size: DEFAULT_CHUNK_SIZE,
             streams: BTreeMap::new(),
             open: None,
+            ahead: None,
             unfinished: 0,
             restarted: 0,
+            keeps_media: true,
             max_media_size: limits.max_stranger_bytes,
             max_message_size: limits.max_stranger_bytes,
             max_unfinished: limits.max_stranger_bytes,
@@ -83,6 +125,37 @@ impl ChunkReader {
         self.max_media_size = limits.max_message_size;
         self.max_message_size = limits.max_message_size.max(limits.max_stranger_bytes);
         self.max_unfinished = limits.max_unfinished.max(self.max_message_size);
+        self.keeps_media = true;
+    }
+
+    /// Back to a stranger's bounds, for a publisher whose publication has ended:
+    /// what is not whole by then is given up, and media are read past until there
+    /// is trust again. Else every connection that has once published, and there
+    /// may be many, could hold a publisher's worth of memory.
+    pub fn distrust(&mut self, limits: &Limits) {
+        self.max_message_size = limits.max_stranger_bytes;
+        self.max_unfinished = limits.max_stranger_bytes;
+        self.keeps_media = false;
+        self.skip(|stream| is_media(stream.type_id));
+        // Commands and controls that stay in bounds go on: the next chunk's size
+        // may depend on one.
+        if self.unfinished > self.max_unfinished {
+            self.skip(|_| true);
+        }
+    }
+
+    fn skip(&mut self, which: impl Fn(&ChunkStream) -> bool) {
+        for stream in self.streams.values_mut().filter(|stream| which(stream)) {
+            let freed = stream.partial.as_mut().map_or(0, Partial::skip);
+            self.unfinished -= freed;
+        }
+    }
+
+    /// Gives up all that is unfinished, for a session that has failed.
+    pub fn clear(&mut self) {
+        self.streams.clear();
+        self.open = None;
+        self.unfinished = 0;
     }
 
     /// Bytes of payload in a chunk, as the peer announced them.
@@ -105,10 +178,11 @@ impl ChunkReader {
     /// Discards what has come of the message on a chunk stream (section 5.4.2).
     pub fn abort(&mut self, chunk_stream_id: u32) {
         if let Some(stream) = self.streams.get_mut(&chunk_stream_id)
-            && let Some(body) = stream.partial.take()
+            && let Some(partial) = stream.partial.take()
         {
-            self.unfinished -= body.len();
+            self.unfinished -= partial.held();
             self.restarted += 1;
+            self.ahead.take_if(|ahead| *ahead == chunk_stream_id);
         }
     }
 
@@ -120,6 +194,11 @@ impl ChunkReader {
     /// Bytes of messages begun and not finished.
     pub fn unfinished(&self) -> usize {
         self.unfinished
+    }
+
+    /// Chunk streams that have been used.
+    pub fn chunk_streams(&self) -> usize {
+        self.streams.len()
     }
 
     /// The next whole message of `input`, consuming what it takes.
@@ -136,19 +215,30 @@ impl ChunkReader {
                 .streams
                 .get_mut(&chunk.stream_id)
                 .expect("begin_chunk made it");
-            let body = stream.partial.as_mut().expect("begin_chunk made it");
+            let partial = stream.partial.as_mut().expect("begin_chunk made it");
 
             if chunk.left > 0 && input.is_empty() {
                 return Ok(Read::NeedMore);
             }
             let (payload, rest) = input.split_at(chunk.left.min(input.len()));
-            if self.unfinished + payload.len() > self.max_unfinished {
-                return Err(Error::TooMuchUnfinished {
-                    limit: self.max_unfinished,
-                });
+            match partial {
+                Partial::Kept(body) => {
+                    if self.unfinished + payload.len() > self.max_unfinished {
+                        return Err(Error::TooMuchUnfinished {
+                            limit: self.max_unfinished,
+                        });
+                    }
+                    // Most likely the message goes on in what is at hand already.
+                    let ahead = *self.ahead.get_or_insert(chunk.stream_id);
+                    let in_hand = match ahead == chunk.stream_id {
+                        true => rest.len(),
+                        false => 0,
+                    };
+                    body.append(payload, stream.length as usize, self.tailroom, in_hand);
+                    self.unfinished += payload.len();
+                }
+                Partial::Skipped(len) => *len += payload.len(),
             }
-            body.append(payload, stream.length as usize, self.tailroom);
-            self.unfinished += payload.len();
             *input = rest;
 
             let left = chunk.left - payload.len();
@@ -157,9 +247,12 @@ impl ChunkReader {
                 return Ok(Read::NeedMore);
             }
             self.open = None;
-            if body.len() == stream.length as usize {
-                let body = stream.partial.take().unwrap_or_default();
+            if partial.len() == stream.length as usize {
+                let Some(Partial::Kept(body)) = stream.partial.take() else {
+                    return Ok(Read::Stray);
+                };
                 self.unfinished -= body.len();
+                self.ahead.take_if(|ahead| *ahead == chunk.stream_id);
                 return Ok(Read::Message(Message {
                     timestamp: stream.timestamp,
                     type_id: stream.type_id,
@@ -203,16 +296,15 @@ impl ChunkReader {
 
         let begins = header.message != MessageHeader::Same || stream.partial.is_none();
         if begins {
-            if let Some(body) = stream.partial.take() {
-                self.unfinished -= body.len();
+            if let Some(partial) = stream.partial.take() {
+                self.unfinished -= partial.held();
                 self.restarted += 1;
+                self.ahead.take_if(|ahead| *ahead == id);
             }
             stream.begin_message(&header);
-            let limit = match stream.type_id {
-                type_id::AUDIO | type_id::VIDEO | type_id::DATA_AMF0 | type_id::DATA_AMF3 => {
-                    self.max_media_size
-                }
-                _ => self.max_message_size,
+            let limit = match is_media(stream.type_id) {
+                true => self.max_media_size,
+                false => self.max_message_size,
             };
             if stream.length as usize > limit {
                 return Err(Error::MessageTooLarge {
@@ -220,9 +312,12 @@ impl ChunkReader {
                     limit,
                 });
             }
-            stream.partial = Some(Body::new(self.headroom));
+            stream.partial = Some(match is_media(stream.type_id) && !self.keeps_media {
+                true => Partial::Skipped(0),
+                false => Partial::Kept(Body::new(self.headroom)),
+            });
         }
-        let have = stream.partial.as_ref().map_or(0, |body| body.len());
+        let have = stream.partial.as_ref().map_or(0, Partial::len);
         let left = (stream.length as usize - have).min(self.chunk_size as usize);
         let chunk = OpenChunk {
             stream_id: id,
@@ -231,6 +326,18 @@ impl ChunkReader {
         self.open = Some(chunk);
         Ok(Ok(chunk))
     }
+}
+
+/// What belongs to a publication: audio, video and data, and several of them in one.
+fn is_media(kind: u8) -> bool {
+    matches!(
+        kind,
+        type_id::AUDIO
+            | type_id::VIDEO
+            | type_id::DATA_AMF0
+            | type_id::DATA_AMF3
+            | type_id::AGGREGATE
+    )
 }
 
 impl ChunkStream {

@@ -119,6 +119,11 @@ impl ServerHandshake {
         }
     }
 
+    /// Whether C0 and C1 have come and were answered.
+    pub fn has_answered(&self) -> bool {
+        !matches!(self.state, State::AwaitC0C1 { .. })
+    }
+
     /// Goes on with what has been received.
     ///
     /// Consumes whole packets from the front of `input`; what is incomplete stays there, at most

@@ -3,8 +3,9 @@
 use super::super::Error;
 use super::super::command;
 use super::super::message::type_id;
-use super::{Phase, Publication, Session};
-use crate::amf0::Value;
+use super::{CHUNK_SIZE, Phase, Publication, Session, WINDOW};
+use crate::amf0::{self, Value};
+use crate::rtmp::publish::Connect;
 
 /// Chunk streams of our messages; 2 is given by section 5.4, the rest is custom.
 pub(super) const CONTROL: u8 = 2;
@@ -40,7 +41,7 @@ impl Session {
                 let reason = error.to_string();
                 self.write_status(stream_id, "error", "NetStream.Failed", &reason);
             }
-            (Phase::Connecting, _) => {
+            (Phase::Connecting | Phase::Admitting { .. }, _) => {
                 let reason = error.to_string();
                 self.write_status(0, "error", "NetConnection.Connect.Rejected", &reason);
             }
@@ -53,6 +54,33 @@ impl Session {
         if transaction_id != 0.0 {
             self.write_result(transaction_id, Value::Null, Value::Undefined);
         }
+    }
+
+    pub(super) fn write_connect_result(&mut self, connect: &Connect, transaction_id: f64) {
+        self.counters.out_window_ack_size = WINDOW;
+        self.write(CONTROL, type_id::WINDOW_ACK_SIZE, 0, &WINDOW.to_be_bytes());
+        let [a, b, c, d] = WINDOW.to_be_bytes();
+        const DYNAMIC: u8 = 2;
+        let bandwidth = [a, b, c, d, DYNAMIC];
+        self.write(CONTROL, type_id::SET_PEER_BANDWIDTH, 0, &bandwidth);
+        let size = CHUNK_SIZE.to_be_bytes();
+        self.write(CONTROL, type_id::SET_CHUNK_SIZE, 0, &size);
+        self.writer.set_chunk_size(CHUNK_SIZE);
+
+        // Clients look for the E-RTMP properties in either object: the text says
+        // one, Adobe's servers have always used the other.
+        let mut properties = amf0::Object::new();
+        properties.insert("fmsVer", "FMS/3,5,7,7009");
+        properties.insert("capabilities", 31.0);
+        connect.capabilities.answer(&mut properties);
+        let mut info = command::status(
+            "status",
+            "NetConnection.Connect.Success",
+            "Connection succeeded.",
+        );
+        info.insert("objectEncoding", connect.object_encoding);
+        connect.capabilities.answer(&mut info);
+        self.write_result(transaction_id, properties.into(), info.into());
     }
 
     pub(super) fn write_publish_start(&mut self, stream_id: u32) {
@@ -76,6 +104,20 @@ impl Session {
 
     pub(super) fn write_result(&mut self, transaction_id: f64, object: Value, info: Value) {
         self.write_command(COMMAND, 0, "_result", transaction_id, object, info);
+    }
+
+    pub(super) fn write_error(&mut self, transaction_id: f64, code: &str, description: &str) {
+        // librtmp reads on behind the description until it finds a zero: the end of
+        // the object gives it one, as long as nothing else follows.
+        let info = command::status("error", code, description);
+        self.write_command(
+            COMMAND,
+            0,
+            "_error",
+            transaction_id,
+            Value::Null,
+            info.into(),
+        );
     }
 
     pub(super) fn write_command(

@@ -6,18 +6,16 @@ use super::super::Error;
 use super::super::command::{self, Call};
 use super::super::message::{Message, type_id};
 use super::super::publish::{Connect, PublishRequest, UnpublishReason};
-use super::answers::{COMMAND, CONTROL};
-use super::{CHUNK_SIZE, Event, Phase, Publication, Session, WINDOW};
-use crate::amf0::{self, Value};
+use super::answers::COMMAND;
+use super::{Event, Name, Phase, Publication, Session};
+use crate::amf0::Value;
 
 impl Session {
     pub(super) fn command(&mut self, message: &Message) -> Result<Option<Event>, Error> {
         let limit = self.config.limits.max_stranger_bytes;
+        let too_large = |declared| Error::MessageTooLarge { declared, limit };
         if message.body.len() > limit {
-            return Err(Error::MessageTooLarge {
-                declared: message.body.len(),
-                limit,
-            });
+            return Err(too_large(message.body.len()));
         }
         let Some(call) = Call::decode(&message.body, message.type_id == type_id::COMMAND_AMF3)
         else {
@@ -29,6 +27,10 @@ impl Session {
         // read to its end is no reason to lose a publisher.
         if let ("connect" | "publish", Some(damage)) = (call.name.as_str(), call.damage) {
             return Err(damage.into());
+        }
+        // These are kept, and a byte that is no UTF-8 has become three.
+        if matches!(call.name.as_str(), "connect" | "publish") && call.text_len() > limit {
+            return Err(too_large(call.text_len()));
         }
         match call.name.as_str() {
             "connect" => return Ok(self.connect(&call)),
@@ -75,36 +77,11 @@ impl Session {
             // In the middle of a publication it can only be a mistake.
             return None;
         }
-        self.counters.out_window_ack_size = WINDOW;
-        self.write(CONTROL, type_id::WINDOW_ACK_SIZE, 0, &WINDOW.to_be_bytes());
-        let [a, b, c, d] = WINDOW.to_be_bytes();
-        const DYNAMIC: u8 = 2;
-        let bandwidth = [a, b, c, d, DYNAMIC];
-        self.write(CONTROL, type_id::SET_PEER_BANDWIDTH, 0, &bandwidth);
-        let size = CHUNK_SIZE.to_be_bytes();
-        self.write(CONTROL, type_id::SET_CHUNK_SIZE, 0, &size);
-        self.writer.set_chunk_size(CHUNK_SIZE);
-
-        // Clients look for the E-RTMP properties in either object: the text says
-        // one, Adobe's servers have always used the other.
-        let mut properties = amf0::Object::new();
-        properties.insert("fmsVer", "FMS/3,5,7,7009");
-        properties.insert("capabilities", 31.0);
-        connect.capabilities.answer(&mut properties);
-        let mut info = command::status(
-            "status",
-            "NetConnection.Connect.Success",
-            "Connection succeeded.",
-        );
-        info.insert("objectEncoding", connect.object_encoding);
-        connect.capabilities.answer(&mut info);
-        self.write_result(call.transaction_id, properties.into(), info.into());
-
-        self.phase = Phase::Connected {
+        self.phase = Phase::Admitting {
             connect: connect.clone(),
-            publication: Publication::Idle,
+            transaction_id: call.transaction_id,
         };
-        Some(Event::Connected(connect))
+        Some(Event::Connect(connect))
     }
 
     fn publish(&mut self, call: &Call, stream_id: u32) -> Result<Option<Event>, Error> {
@@ -123,7 +100,7 @@ impl Session {
                 ..
             } => {
                 let stream_id = *stream_id;
-                if current == name {
+                if current.0 == name {
                     // An encoder that asks twice for the same gets the same answer.
                     self.write_publish_start(stream_id);
                 } else {
@@ -140,7 +117,7 @@ impl Session {
                 let request = PublishRequest::new(connect.clone(), name);
                 *publication = Publication::Deciding {
                     stream_id,
-                    name: name.to_owned(),
+                    name: Name(name.to_owned()),
                 };
                 Ok(Some(Event::Publish(request)))
             }
@@ -173,6 +150,7 @@ impl Session {
             return None;
         };
         *publication = Publication::Idle;
+        self.reader.distrust(&self.config.limits);
         self.write_status(stream_id, "status", "NetStream.Unpublish.Success", "");
         Some(Event::Unpublish(reason))
     }

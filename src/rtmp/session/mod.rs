@@ -3,6 +3,7 @@
 mod answers;
 mod commands;
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -48,8 +49,9 @@ pub enum Step {
 /// What happened in a session.
 #[derive(Debug, PartialEq)]
 pub enum Event {
-    /// `connect` was answered.
-    Connected(Arc<Connect>),
+    /// A client waits for [`Session::accept_connect`] or
+    /// [`Session::reject_connect`]; until then, polling consumes nothing.
+    Connect(Arc<Connect>),
     /// A publisher waits for [`Session::accept_publish`] or
     /// [`Session::reject_publish`]; until then, polling consumes nothing.
     Publish(PublishRequest),
@@ -92,21 +94,30 @@ pub struct Session {
     output_overdue: bool,
     counters: Counters,
     streams_created: u32,
+    /// Bytes that may still come until a publish is accepted; none = one was.
+    allowance: Option<usize>,
 }
 
 /// What exists in one phase only lives in it.
 ///
 /// ```text
-///   Handshake ──C2──▶ Connecting ──connect──▶ Connected
-///                                              Idle ──publish──▶ Deciding
-///                                                ▲                │    │
-///                                                ├────reject──────┘    accept
-///                                                └──unpublish── Publishing ◀┘
+///   Handshake ──C2──▶ Connecting ──connect──▶ Admitting ──accept──▶ Connected
+///                         ▲                       │
+///                         └────────reject─────────┘
+///
+///   Connected:  Idle ──publish──▶ Deciding ──accept──▶ Publishing
+///                ▲                    │                     │
+///                ├───────reject───────┘                     │
+///                └─────────────────unpublish────────────────┘
 /// ```
 #[derive(Debug)]
 enum Phase {
     Handshake(Box<ServerHandshake>),
     Connecting,
+    Admitting {
+        connect: Arc<Connect>,
+        transaction_id: f64,
+    },
     Connected {
         connect: Arc<Connect>,
         publication: Publication,
@@ -118,19 +129,29 @@ enum Publication {
     Idle,
     Deciding {
         stream_id: u32,
-        name: String,
+        name: Name,
     },
     Publishing {
         stream_id: u32,
-        name: String,
+        name: Name,
         aggregate: Option<Aggregate>,
     },
+}
+
+/// What was asked to be published, key and all: not for `{:?}`.
+struct Name(String);
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 impl Session {
     /// A session that awaits C0. `seed` makes up the random part of S1.
     pub fn new(config: SessionConfig, seed: [u8; 32]) -> Self {
         let reader = ChunkReader::new(&config.limits, config.headroom, config.tailroom);
+        let allowance = Some(config.limits.max_stranger_total);
         Self {
             config,
             phase: Phase::Handshake(Box::new(ServerHandshake::new(seed))),
@@ -144,6 +165,7 @@ impl Session {
                 ..Counters::default()
             },
             streams_created: 0,
+            allowance,
         }
     }
 
@@ -152,7 +174,7 @@ impl Session {
     /// On an error what the peer should still read is in [`output`](Self::output):
     /// write it, then close.
     pub fn poll(&mut self, input: &mut &[u8]) -> Result<Step, Error> {
-        let limit = self.config.limits.max_output;
+        let limit = self.max_output();
         let overdue = std::mem::take(&mut self.output_overdue);
         let full = self.output.len() > limit;
         // Only who has had the chance to write it and could not has a peer that
@@ -163,16 +185,24 @@ impl Session {
         let offered = input.len();
         let step = match full {
             true => Ok(Step::NeedMore),
-            false => self.step(input),
+            false => self.step_within_allowance(input),
         };
-        self.counters.in_bytes_total += (offered - input.len()) as u64;
+        let consumed = offered - input.len();
+        self.counters.in_bytes_total += consumed as u64;
+        if let Some(allowance) = &mut self.allowance {
+            *allowance -= consumed;
+        }
         match step {
             Ok(Step::NeedMore) => {
                 self.acknowledge();
                 self.output_overdue = self.output.len() > limit;
             }
             Ok(Step::Event(_)) => {}
-            Err(ref error) => self.farewell(error),
+            Err(ref error) => {
+                self.farewell(error);
+                // The connection lingers so that the peer can read that.
+                self.reader.clear();
+            }
         }
         step
     }
@@ -185,6 +215,33 @@ impl Session {
     /// See [`output`](Self::output).
     pub fn output_mut(&mut self) -> &mut BytesMut {
         &mut self.output
+    }
+
+    /// A client may go on: answers the `connect` that waits.
+    pub fn accept_connect(&mut self) {
+        match std::mem::replace(&mut self.phase, Phase::Connecting) {
+            Phase::Admitting {
+                connect,
+                transaction_id,
+            } => {
+                self.write_connect_result(&connect, transaction_id);
+                self.phase = Phase::Connected {
+                    connect,
+                    publication: Publication::Idle,
+                };
+            }
+            other => self.phase = other,
+        }
+    }
+
+    /// A client may not: tells it why. `code` is one that clients know:
+    /// `NetConnection.Connect.Rejected`. They look into `description` for what they
+    /// have to do to be let in.
+    pub fn reject_connect(&mut self, code: &str, description: &str) {
+        if let Phase::Admitting { transaction_id, .. } = self.phase {
+            self.phase = Phase::Connecting;
+            self.write_error(transaction_id, code, description);
+        }
     }
 
     /// A publisher may send: answers the request that waits.
@@ -200,6 +257,7 @@ impl Session {
                     aggregate: None,
                 };
                 self.reader.trust(&self.config.limits);
+                self.allowance = None;
                 self.write_publish_start(stream_id);
             }
             other => *publication = other,
@@ -223,6 +281,7 @@ impl Session {
             && let Publication::Publishing { stream_id, .. } = *publication
         {
             *publication = Publication::Idle;
+            self.reader.distrust(&self.config.limits);
             self.write_status(stream_id, "error", code, description);
         }
     }
@@ -244,6 +303,25 @@ impl Session {
         true
     }
 
+    /// Whether the peer has sent C0 and C1 and was answered: it speaks RTMP, and the
+    /// rest of the handshake is a matter of one round trip.
+    pub fn has_greeted(&self) -> bool {
+        match &self.phase {
+            Phase::Handshake(handshake) => handshake.has_answered(),
+            Phase::Connecting | Phase::Admitting { .. } | Phase::Connected { .. } => true,
+        }
+    }
+
+    /// Bytes held of messages that are not whole yet.
+    pub fn unfinished_bytes(&self) -> usize {
+        self.reader.unfinished()
+    }
+
+    /// Chunk streams that the peer has used.
+    pub fn chunk_streams(&self) -> usize {
+        self.reader.chunk_streams()
+    }
+
     /// Whether the handshake was completed.
     pub fn is_past_handshake(&self) -> bool {
         !matches!(self.phase, Phase::Handshake(_))
@@ -260,6 +338,25 @@ impl Session {
         )
     }
 
+    /// Answers that may wait.
+    fn max_output(&self) -> usize {
+        let limits = &self.config.limits;
+        match self.allowance {
+            Some(_) => limits.max_output.min(limits.max_stranger_bytes / 2),
+            None => limits.max_output,
+        }
+    }
+
+    fn is_deciding(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Connected {
+                publication: Publication::Deciding { .. },
+                ..
+            }
+        )
+    }
+
     /// Figures up to now.
     pub fn counters(&self) -> Counters {
         Counters {
@@ -270,6 +367,23 @@ impl Session {
         }
     }
 
+    /// Shows the session no more than a stranger may send, so that how much came in
+    /// one read decides nothing.
+    fn step_within_allowance(&mut self, input: &mut &[u8]) -> Result<Step, Error> {
+        let (mut allowed, beyond) = match self.allowance {
+            Some(allowance) => input.split_at(allowance.min(input.len())),
+            None => (*input, &[][..]),
+        };
+        let step = self.step(&mut allowed);
+        *input = &input[input.len() - beyond.len() - allowed.len()..];
+        let waits_for_us = self.is_deciding() || self.output.len() > self.max_output();
+        if step == Ok(Step::NeedMore) && !beyond.is_empty() && !waits_for_us {
+            let limit = self.config.limits.max_stranger_total;
+            return Err(Error::TooMuchBeforePublish { limit });
+        }
+        step
+    }
+
     fn step(&mut self, input: &mut &[u8]) -> Result<Step, Error> {
         loop {
             match &mut self.phase {
@@ -277,7 +391,8 @@ impl Session {
                     Progress::NeedMore => return Ok(Step::NeedMore),
                     Progress::Done => self.phase = Phase::Connecting,
                 },
-                Phase::Connected {
+                Phase::Admitting { .. }
+                | Phase::Connected {
                     publication: Publication::Deciding { .. },
                     ..
                 } => return Ok(Step::NeedMore),
@@ -304,6 +419,7 @@ impl Session {
                 }
                 Phase::Connecting | Phase::Connected { .. } => match self.reader.read(input)? {
                     Read::NeedMore => return Ok(Step::NeedMore),
+                    Read::Stray => self.counters.stray_media += 1,
                     Read::Message(message) => {
                         if let Some(event) = self.message(message)? {
                             return Ok(Step::Event(event));
@@ -312,7 +428,7 @@ impl Session {
                 },
             }
             // A flood of requests in one read must not outgrow the bound either.
-            if self.output.len() > self.config.limits.max_output {
+            if self.output.len() > self.max_output() {
                 return Ok(Step::NeedMore);
             }
         }

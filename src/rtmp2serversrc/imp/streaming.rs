@@ -7,7 +7,6 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::base_src::CreateSuccess;
-use gst_base::subclass::prelude::*;
 
 use super::{DRAIN_DEADLINE, Rtmp2ServerSrc, lock};
 use crate::queue::Pop;
@@ -15,12 +14,14 @@ use crate::rtmp::Media;
 use crate::rtmp2serversrc::compat::{self, NoTag};
 use crate::rtmp2serversrc::output::Output;
 use crate::rtmp2serversrc::{CAT, signals};
-use crate::server::{EndReason, Item, Publisher};
+use crate::server::{EndReason, Item, Publisher, Route};
 
 #[derive(Default)]
 pub(super) struct Stream {
     /// Made at start.
     pub(super) output: Option<Output>,
+    /// Where the tags come from. The same as the running element's.
+    pub(super) route: Option<Arc<Route>>,
     /// The first tag, behind the file header.
     pub(super) next: Option<gst::Buffer>,
     /// The buffer that `create` returned last, until the pad has seen it. Since
@@ -40,36 +41,35 @@ pub(super) struct Held {
     is_tag: bool,
 }
 
-impl Rtmp2ServerSrc {
+impl Stream {
     /// Remembers a buffer until the pad has seen it.
-    pub(super) fn hold(&self, buffer: gst::Buffer, is_tag: bool) -> CreateSuccess {
-        let held = buffer.clone();
-        lock(&self.stream).held = Some(Held {
-            buffer: held,
+    fn hold(&mut self, buffer: gst::Buffer, is_tag: bool) -> CreateSuccess {
+        self.held = Some(Held {
+            buffer: buffer.clone(),
             is_tag,
         });
         CreateSuccess::NewBuffer(buffer)
     }
 
     /// The pad has the buffer: nobody can drop it unseen any more.
-    pub(super) fn seen(&self) {
-        let held = lock(&self.stream).held.take();
-        if held.is_some_and(|held| held.is_tag)
-            && let Some(route) = self.route()
+    pub(super) fn seen(&mut self) {
+        if self.held.take().is_some_and(|held| held.is_tag)
+            && let Some(route) = &self.route
         {
             route.queue().passed();
         }
     }
+}
 
+impl Rtmp2ServerSrc {
     /// What comes after the last tag: the file header if there was none, so that
     /// the file is a complete one, then EOS.
     fn end(&self) -> Result<CreateSuccess, gst::FlowError> {
-        let header = lock(&self.stream).output.as_mut().and_then(Output::header);
-        if let Some(header) = header {
-            return Ok(self.hold(header, false));
-        }
         let (left, publisher) = {
             let mut stream = lock(&self.stream);
+            if let Some(header) = stream.output.as_mut().and_then(Output::header) {
+                return Ok(stream.hold(header, false));
+            }
             (stream.left.take(), stream.publisher.take())
         };
         let reason = left.map_or_else(|| "EOS event".to_owned(), |left| left.to_string());
@@ -120,18 +120,21 @@ impl Rtmp2ServerSrc {
 
     /// Turns one message into a buffer and sends what has to go before it.
     fn tag(&self, media: Media) -> Result<CreateSuccess, NoTag> {
-        let publisher = lock(&self.stream).publisher.clone();
-        let goes_on = publisher.as_ref().is_some_and(|p| p.goes_on);
         let obj = self.obj();
         let running_time = || obj.current_running_time().map(gst::ClockTime::mseconds);
-        let (tag, caps, header) = {
-            let mut stream = lock(&self.stream);
+        let (tag, caps, header, publisher) = {
+            let stream = &mut *lock(&self.stream);
+            let goes_on = stream.publisher.as_ref().is_some_and(|p| p.goes_on);
             let output = stream.output.as_mut().ok_or(NoTag::Withheld)?;
             let tag = output.tag(media, goes_on, running_time)?;
             let caps = tag.headers_changed.then(|| output.caps());
             let header = output.header();
             stream.latency_due |= tag.is_new_stream;
-            (tag, caps, header)
+            if caps.is_none() && header.is_none() && tag.is_plain() {
+                // Nearly all of them: nothing goes before it.
+                return Ok(stream.hold(tag.buffer, true));
+            }
+            (tag, caps, header, stream.publisher.clone())
         };
         if let Some(caps) = caps
             && let Err(error) = obj.set_caps(&caps)
@@ -144,12 +147,13 @@ impl Rtmp2ServerSrc {
         if let (Some(publisher), Some(info)) = (publisher, tag.news) {
             signals::post(&obj, signals::stream_info(&publisher, &info));
         }
+        let mut stream = lock(&self.stream);
         Ok(match header {
             Some(header) => {
-                lock(&self.stream).next = Some(tag.buffer);
-                self.hold(header, false)
+                stream.next = Some(tag.buffer);
+                stream.hold(header, false)
             }
-            None => self.hold(tag.buffer, true),
+            None => stream.hold(tag.buffer, true),
         })
     }
 
@@ -222,34 +226,33 @@ impl Rtmp2ServerSrc {
         let until = lock(&self.running).as_ref().and_then(|r| r.drain_until);
         until.is_some_and(|until| Instant::now() >= until)
     }
-}
 
-impl PushSrcImpl for Rtmp2ServerSrc {
-    fn create(
-        &self,
-        _buffer: Option<&mut gst::BufferRef>,
-    ) -> Result<CreateSuccess, gst::FlowError> {
-        {
+    /// What goes out next, waiting for it.
+    pub(super) fn next_buffer(&self) -> Result<CreateSuccess, gst::FlowError> {
+        let (route, latency_due) = {
             let mut stream = lock(&self.stream);
             if let Some(held) = &stream.held {
                 return Ok(CreateSuccess::NewBuffer(held.buffer.clone()));
             }
             if let Some(next) = stream.next.take() {
-                drop(stream);
-                return Ok(self.hold(next, true));
+                return Ok(stream.hold(next, true));
             }
-        }
-        if std::mem::take(&mut lock(&self.stream).latency_due) {
+            (
+                stream.route.clone(),
+                std::mem::take(&mut stream.latency_due),
+            )
+        };
+        if latency_due {
             self.announce_latency();
         }
-        let Some(route) = self.route() else {
+        let Some(route) = route else {
             return Err(gst::FlowError::Flushing);
         };
         // The base class may take back an unlock that came after the state change
         // which it belongs to. Of a pad that is being deactivated this flag is set
         // before the unlock, so one of the two is seen.
-        let pad = self.obj().static_pad("src");
-        if pad.is_none_or(|pad| pad.pad_flags().contains(gst::PadFlags::FLUSHING)) {
+        let pad_flags = self.obj().src_pad().pad_flags();
+        if pad_flags.contains(gst::PadFlags::FLUSHING) {
             return Err(gst::FlowError::Flushing);
         }
         self.note_draining();

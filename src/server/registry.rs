@@ -1,0 +1,118 @@
+//! Which listeners there are in this process, and who shares them.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::bind::{self, BindError};
+use super::listener::{Listener, ListenerSettings, ListenerStats};
+use super::routing::Route;
+
+/// Where a route is to be reached, and on what terms.
+#[derive(Debug, Clone)]
+pub struct ListeningConfig {
+    /// For people to know it by in an error.
+    pub name: String,
+    /// Address or name; all addresses of a name are listened on. `::` takes IPv4 too.
+    pub host: String,
+    /// 0 picks a free one, which is shared with nobody unless they name it.
+    pub port: u16,
+    pub settings: ListenerSettings,
+}
+
+/// A route's part in a listener: the first one opens it, the last one closes it.
+/// Dropping it ends the route and, if it is the last, every connection.
+#[derive(Debug)]
+pub struct Listening {
+    listener: Arc<Listener>,
+    route: Arc<Route>,
+}
+
+/// A listener that is open.
+struct Entry {
+    /// Who opened it.
+    name: String,
+    /// As its host resolved, with the port in use: addresses of a family that the
+    /// machine lacks are not listened on, but asked for by the next one as well.
+    addresses: Vec<SocketAddr>,
+    listener: Arc<Listener>,
+}
+
+/// Held while a socket is bound or closed, so that who starts while the last one
+/// stops neither finds the port busy nor joins a listener that is closing. Names
+/// are resolved before.
+static OPEN: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
+
+fn open() -> MutexGuard<'static, Vec<Entry>> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Listening {
+    /// Opens a listener for `route`, or joins the one that is open there. An error
+    /// is of binding only; what fails later goes to the route's observer.
+    pub fn start(config: ListeningConfig, route: Arc<Route>) -> Result<Self, BindError> {
+        let mut addresses = bind::resolve(&config.host, config.port)?;
+        let mut open = open();
+        if let Some(entry) = open.iter().find(|entry| entry.addresses == addresses) {
+            entry.accepts(&config)?;
+            let listener = entry.listener.clone();
+            listener.add(route.clone());
+            return Ok(Self { listener, route });
+        }
+        let sockets = bind::bind(&addresses)?;
+        let listener = Arc::new(Listener::new(sockets, config.settings, route.clone())?);
+        for address in &mut addresses {
+            address.set_port(listener.port());
+        }
+        open.push(Entry {
+            name: config.name,
+            addresses,
+            listener: listener.clone(),
+        });
+        Ok(Self { listener, route })
+    }
+
+    /// The port in use, also where 0 was asked for.
+    pub fn port(&self) -> u16 {
+        self.listener.port()
+    }
+
+    /// All addresses in use.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.listener.addresses()
+    }
+
+    /// Figures of the listener, of all routes that share it together.
+    pub fn stats(&self) -> ListenerStats {
+        self.listener.stats()
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let mut open = open();
+        self.listener.remove(&self.route);
+        if !self.listener.has_routes() {
+            open.retain(|entry| !Arc::ptr_eq(&entry.listener, &self.listener));
+            self.listener.close();
+        }
+    }
+}
+
+impl Entry {
+    fn accepts(&self, newcomer: &ListeningConfig) -> Result<(), BindError> {
+        let differences = newcomer.settings.differences(self.listener.settings());
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let differences: Vec<_> = differences
+            .into_iter()
+            .map(|(setting, here, there)| format!("{setting} is {here} here and {there} there"))
+            .collect();
+        Err(BindError::Conflict {
+            address: self.addresses[0],
+            name: newcomer.name.clone(),
+            other: self.name.clone(),
+            differences: differences.join(", "),
+        })
+    }
+}

@@ -1,0 +1,269 @@
+//! Elements that name the same port: who gets which publisher, and who is disturbed by whom.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use gst::prelude::*;
+use support::client::{Client, tags};
+use support::flv::{self, Rules, Tag};
+use support::launch::{free_port, gst_launch, wait_for_listener};
+use support::pipeline::{DEADLINE, Recording, wait_until};
+use support::process::Process;
+use support::publishers::{live_to, read_flv};
+
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+fn assert_same(sent: &[Tag], captured: &[Tag]) {
+    let comparison = flv::compare(sent, captured, Rules::default());
+    assert!(comparison.is_same(), "{comparison}");
+    assert!(!sent.is_empty());
+}
+
+/// A recording on the port of another one, in a directory of its own.
+fn join(
+    parent: &Path,
+    first: &Recording,
+    name: &str,
+    properties: &str,
+) -> Result<Recording, String> {
+    let directory = parent.join(name);
+    std::fs::create_dir(&directory).unwrap();
+    Recording::start(&directory, &format!("port={} {properties}", first.port()))
+}
+
+/// Publishes under a key; the tags, different for each `number`, have been sent when this returns.
+fn publish(recording: &Recording, key: &str, number: usize) -> (Client, Vec<Tag>) {
+    let mut client = Client::connect(recording.address(), "live").unwrap();
+    client.must_publish(key).unwrap();
+    let sent = tags(100 + number, 2000);
+    client.send_all(&sent).unwrap();
+    (client, sent)
+}
+
+#[test]
+fn two_cameras_into_one_gst_launch() {
+    let directory = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let source = |key: &str| {
+        format!("rtmp2serversrc port={port} stream-key={key} ! filesink location={key}.flv")
+    };
+    let recording = Process::spawn(
+        gst_launch(directory.path())
+            .args(source("cam1").split_ascii_whitespace())
+            .args(source("cam2").split_ascii_whitespace()),
+    )
+    .unwrap();
+    wait_for_listener(port, &recording);
+    let publishers = ["cam2", "cam1"].map(|key| {
+        let own = directory.path().join(key);
+        std::fs::create_dir(&own).unwrap();
+        let url = format!("rtmp://127.0.0.1:{port}/live/{key}");
+        (key, live_to(Command::new("ffmpeg"), 2, &url, &own).unwrap())
+    });
+    let sent = publishers.map(|(key, publisher)| (key, publisher.finish().unwrap()));
+    recording
+        .wait(DEADLINE)
+        .unwrap()
+        .expect_success("gst-launch-1.0")
+        .unwrap();
+    for (key, sent) in sent {
+        let captured = read_flv(&directory.path().join(format!("{key}.flv"))).unwrap();
+        assert_same(&sent, &captured);
+    }
+}
+
+#[test]
+fn the_narrowest_route_takes_a_publisher() {
+    let directory = tempfile::tempdir().unwrap();
+    let any = Recording::start(directory.path(), "").unwrap();
+    let join =
+        |name: &str, properties: &str| join(directory.path(), &any, name, properties).unwrap();
+    let app = join("app", "application=live");
+    let key = join("key", "stream-key=k");
+    let both = join("both", "application=live stream-key=k");
+
+    let mut open = Vec::new();
+    // Each is taken when it is the turn of the next wider one.
+    for (n, expected) in [both, key, app, any].into_iter().enumerate() {
+        let (client, sent) = publish(&expected, "k", n);
+        assert!(expected.is_publishing(), "{n}");
+        open.push((client, sent, expected));
+    }
+    for (client, sent, recording) in open {
+        client.close().unwrap();
+        assert_same(&sent, &recording.finish_within(AT_ONCE).unwrap());
+    }
+}
+
+#[test]
+fn equal_elements_are_a_pool() {
+    const ELEMENTS: usize = 8;
+    let directory = tempfile::tempdir().unwrap();
+    let first = Recording::start(directory.path(), "publisher-policy=reject").unwrap();
+    let address = first.address();
+    let mut pool: Vec<_> = (1..ELEMENTS)
+        .map(|n| {
+            join(
+                directory.path(),
+                &first,
+                &n.to_string(),
+                "publisher-policy=reject",
+            )
+            .unwrap()
+        })
+        .collect();
+    pool.push(first);
+
+    let published: Vec<_> = (0..ELEMENTS)
+        .map(|n| publish(&pool[0], &format!("key{n}"), n))
+        .collect();
+    assert!(pool.iter().all(Recording::is_publishing));
+    let mut ninth = Client::connect(address, "live").unwrap();
+    assert_eq!(
+        ninth.publish("key9").unwrap().code,
+        "NetStream.Publish.BadName"
+    );
+
+    let mut sent: Vec<_> = published
+        .into_iter()
+        .map(|(client, sent)| {
+            client.close().unwrap();
+            sent
+        })
+        .collect();
+    let mut captured: Vec<_> = pool
+        .into_iter()
+        .map(|recording| recording.finish_within(AT_ONCE).unwrap())
+        .collect();
+    sent.sort_by_key(Vec::len);
+    captured.sort_by_key(Vec::len);
+    for (sent, captured) in sent.iter().zip(&captured) {
+        assert_same(sent, captured);
+    }
+}
+
+#[test]
+fn elements_come_and_go_in_any_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = Recording::start(directory.path(), "stream-key=a").unwrap();
+    let (port, address) = (first.port(), first.address());
+    let second = join(directory.path(), &first, "second", "stream-key=b").unwrap();
+    assert_eq!(second.port(), port);
+
+    let (a, _) = publish(&first, "a", 0);
+    let (b, sent) = publish(&second, "b", 1);
+    // Who opened the port goes, and its publisher with it; the other one stays.
+    drop(first);
+    a.close().unwrap();
+    let mut refused = Client::connect(address, "live").unwrap();
+    assert_eq!(
+        refused.publish("a").unwrap().code,
+        "NetStream.Publish.Denied"
+    );
+
+    let third = join(directory.path(), &second, "third", "stream-key=a").unwrap();
+    let (c, sent_to_third) = publish(&third, "a", 2);
+    for (client, sent, recording) in [(b, sent, second), (c, sent_to_third, third)] {
+        client.close().unwrap();
+        assert_same(&sent, &recording.finish_within(AT_ONCE).unwrap());
+    }
+    // Nobody is left: the port is free, for others as well.
+    std::net::TcpListener::bind(address).unwrap();
+}
+
+#[test]
+fn a_name_is_not_an_address_that_it_stands_for() {
+    // `localhost` may be one address or two; who listens on both shares with nobody who wants one of them alone.
+    let directory = tempfile::tempdir().unwrap();
+    let one = Recording::start(directory.path(), "host=127.0.0.1").unwrap();
+    let error = join(directory.path(), &one, "all", "host=0.0.0.0")
+        .err()
+        .unwrap();
+    assert!(error.contains("same host and port share it"), "{error}");
+}
+
+#[test]
+fn what_can_not_be_shared_names_both_elements() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = Recording::start(directory.path(), "max-connections=10").unwrap();
+    let error = join(
+        directory.path(),
+        &first,
+        "second",
+        "max-connections=20 max-message-size=100000",
+    )
+    .err()
+    .unwrap();
+    for part in [
+        &format!("0.0.0.0:{}", first.port()),
+        "source can't share",
+        "with source",
+        "max-connections is 20 here and 10 there",
+        "max-message-size is 100000 here and 16777215 there",
+        "use another port",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    let (client, sent) = publish(&first, "k", 0);
+    client.close().unwrap();
+    assert_same(&sent, &first.finish_within(AT_ONCE).unwrap());
+}
+
+#[test]
+fn a_wrong_key_is_told_to_one_element() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = Recording::start(directory.path(), "application=a stream-key=k").unwrap();
+    let second = join(
+        directory.path(),
+        &first,
+        "second",
+        "application=b stream-key=k",
+    )
+    .unwrap();
+    let mut client = Client::connect(first.address(), "b").unwrap();
+    let status = client.publish("wrong").unwrap();
+    assert_eq!(status.text, "wrong stream key");
+    let told = |recording: &Recording| {
+        let bus = recording.pipeline().bus().unwrap();
+        let mut names = BTreeSet::new();
+        while let Some(message) = bus.pop_filtered(&[gst::MessageType::Element]) {
+            names.extend(message.structure().map(|s| s.name().to_string()));
+        }
+        names
+    };
+    let rejected = "rtmp2server-publisher-rejected";
+    wait_until(DEADLINE, || told(&second).contains(rejected)).unwrap();
+    assert!(!told(&first).contains(rejected));
+}
+
+#[test]
+fn elements_that_start_while_others_stop_find_the_port_shared_or_free() {
+    const THREADS: usize = 3;
+    const ROUNDS: usize = 100;
+    support::pipeline::init();
+    let port = free_port();
+    let workers: Vec<_> = (0..THREADS)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let source = gst::ElementFactory::make("rtmp2serversrc")
+                    .property("host", "127.0.0.1")
+                    .property("port", u32::from(port))
+                    .build()
+                    .unwrap();
+                for _ in 0..ROUNDS {
+                    source.set_state(gst::State::Paused).unwrap();
+                    std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+                    source.set_state(gst::State::Null).unwrap();
+                }
+            })
+        })
+        .collect();
+    for worker in workers {
+        worker.join().unwrap();
+    }
+    std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+}
