@@ -182,7 +182,8 @@ impl Visitor {
 #[test]
 fn no_lock_is_held_while_the_application_is_called() {
     let directory = tempfile::tempdir().unwrap();
-    let recording = Recording::prepare(directory.path(), "publisher-policy=reject", "").unwrap();
+    let properties = "publisher-policy=reject";
+    let recording = Recording::prepare(directory.path(), properties, "").unwrap();
     let (visits, places) = mpsc::channel();
     let visitor = Visitor { visits };
     let source = recording.source();
