@@ -99,11 +99,17 @@ fn rand_seed(slot: &Slot) -> [u8; 32] {
 
 impl Connection {
     async fn run(&mut self) -> Result<std::convert::Infallible, CloseReason> {
+        let mut read = 0;
         loop {
             let parsed = self.parse().await;
             if let Phase::Publishing { publication, .. } = &self.phase {
                 // Once for all tags of a read, not for each.
                 publication.wake();
+                if read >= MUCH {
+                    // If the streaming thread has to share this core, now is its turn: the
+                    // tags are still in the core's cache.
+                    std::thread::yield_now();
+                }
             }
             if self.slot.standing() == Standing::Stranger && self.session.is_past_handshake() {
                 self.slot.stand(Standing::Idle);
@@ -134,6 +140,7 @@ impl Connection {
                     // A stranger gets no more memory for talking fast.
                     let may_grow = matches!(self.phase, Phase::Publishing { .. });
                     self.input.filled(n, may_grow);
+                    read = n;
                     // A peer that always has more must not starve the others.
                     if n < MUCH {
                         tokio::task::coop::consume_budget().await;
@@ -141,7 +148,10 @@ impl Connection {
                         tokio::task::yield_now().await;
                     }
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.wait().await?,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    read = 0;
+                    self.wait().await?;
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e.into()),
             }
