@@ -53,6 +53,10 @@ loom: ## check the queue in every order in which its threads can run, but for ra
 	LOOM_MAX_PREEMPTIONS=2 RUSTFLAGS="--cfg queue_loom" CARGO_TARGET_DIR=$(TARGET_DIR)/loom $(CARGO) test --release --lib \
 		--no-default-features --features server queue::loom
 
+sanitize: deps ## run tests of the core and of the element under valgrind
+	@scripts/install-deps.sh valgrind
+	@CARGO="$(CARGO)" scripts/sanitize.sh
+
 deny: ## check licences and known vulnerabilities of the dependencies
 	@CARGO="$(CARGO)" scripts/deny.sh
 

@@ -347,8 +347,8 @@ fn pause_and_resume(recording: &Recording, random: &mut Random, step: u64, all: 
         let wanted = all.min(recording.counter("received") + random.below(step));
         wait_until(DEADLINE, || {
             recording.counter("received") >= wanted
-                // A publisher that had to wait goes on when an eighth is free.
-                || recording.counter("queue-bytes") + 10_000 > u64::from(max - max / 8)
+                // Or there is no room for more.
+                || recording.counter("queue-bytes") + 10_000 > u64::from(max)
         })
         .unwrap();
         pipeline.set_state(gst::State::Playing).unwrap();

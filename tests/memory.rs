@@ -99,6 +99,32 @@ fn a_message_holds_at_most_twice_what_arrived() {
     assert!(meter.peak() <= 32 * MIB + 4 * KIB, "{}", meter.peak());
 }
 
+/// What is in hand may be any message's, and is reserved for one of them only.
+#[test]
+fn what_is_at_hand_is_reserved_once() {
+    let start = [until_published(), control(SET_CHUNK_SIZE, 1)].concat();
+    let mut session = session();
+    feed(&mut session, &start);
+    let mut input = Vec::new();
+    for id in 10..130 {
+        input.extend(fmt0(id, 0, 0xFF_FFFF, VIDEO, 1));
+        input.push(1);
+    }
+    // In chunks of 1 byte, which it ends.
+    for (n, byte) in control(SET_CHUNK_SIZE, 60_000).into_iter().enumerate() {
+        if n > 12 {
+            input.extend(fmt3(2));
+        }
+        input.push(byte);
+    }
+    input.extend(fmt3(10));
+    input.extend([5; 60_000]);
+    let meter = Meter::new();
+    feed(&mut session, &input);
+    assert!(meter.live() >= 60_000, "{}", meter.live());
+    assert!(meter.peak() < 64 * KIB + 120 * KIB, "{}", meter.peak());
+}
+
 /// The dearest use of 16 KiB: as many messages as possible, each just above the
 /// size of the vector that it had.
 #[test]

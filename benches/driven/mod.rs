@@ -59,6 +59,7 @@ impl Driven {
                         self.bytes += tag.len() as u64;
                         std::hint::black_box(tag);
                     }
+                    Step::Event(Event::Connect(_)) => self.session.accept_connect(),
                     Step::Event(Event::Publish(_)) => self.session.accept_publish(),
                     Step::Event(_) => {}
                     Step::NeedMore if self.session.output().is_empty() => break,

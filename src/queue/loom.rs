@@ -163,6 +163,21 @@ fn closing_frees_a_producer_and_loses_nothing() {
     });
 }
 
+/// Nobody pops: only the end can end the wait.
+#[test]
+fn closing_alone_frees_a_producer() {
+    loom::model(|| {
+        let queue = narrow();
+        block_on(queue.push(0, 0)).unwrap();
+        let producer = thread::spawn({
+            let queue = queue.clone();
+            move || block_on(queue.push(1, 0))
+        });
+        queue.close();
+        assert_eq!(producer.join().unwrap(), Err(Closed));
+    });
+}
+
 /// Nobody is there to send anything: only the unlock can end the wait.
 #[test]
 fn an_unlock_is_never_lost() {

@@ -149,11 +149,17 @@ fn rand_seed(slot: &Slot) -> [u8; 32] {
 
 impl Connection {
     async fn run(&mut self) -> Result<std::convert::Infallible, CloseReason> {
+        let mut read = 0;
         loop {
             let parsed = self.parse().await;
             if let Phase::Publishing { publication, .. } = &self.phase {
                 // Once for all tags of a read, not for each.
                 publication.wake();
+                if read >= MUCH {
+                    // If the streaming thread has to share this core, now is its turn: the
+                    // tags are still in the core's cache.
+                    std::thread::yield_now();
+                }
             }
             if self.slot.standing() == Standing::Stranger && self.session.has_greeted() {
                 self.slot.stand(Standing::Idle);
@@ -187,6 +193,7 @@ impl Connection {
                     // A stranger gets no more memory for talking fast.
                     let may_grow = matches!(self.phase, Phase::Publishing { .. });
                     self.input.filled(n, may_grow);
+                    read = n;
                     // A peer that always has more must not starve the others.
                     if n < MUCH {
                         tokio::task::coop::consume_budget().await;
@@ -196,6 +203,7 @@ impl Connection {
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     self.count_last_words(usize::MAX)?;
+                    read = 0;
                     self.wait().await?;
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
