@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::IntoRawFd;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use gst::prelude::*;
@@ -74,13 +75,39 @@ impl Drop for Server {
     }
 }
 
-/// All that comes until the server closes.
-fn read_on(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        from.read_to_end(&mut bytes).expect("the server closes");
-        bytes
-    })
+/// Someone who reads all that comes until the server closes.
+struct Client {
+    read: Arc<Mutex<Vec<u8>>>,
+    worker: JoinHandle<()>,
+}
+
+impl Client {
+    fn read_on(mut from: TcpStream) -> Client {
+        from.set_read_timeout(Some(DEADLINE)).unwrap();
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let worker = std::thread::spawn({
+            let read = read.clone();
+            move || {
+                let mut part = [0; 1 << 16];
+                loop {
+                    match from.read(&mut part).expect("the server closes") {
+                        0 => return,
+                        n => read.lock().unwrap().extend_from_slice(&part[..n]),
+                    }
+                }
+            }
+        });
+        Client { read, worker }
+    }
+
+    fn read(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.read.lock().unwrap()
+    }
+}
+
+/// What a tag takes in a file.
+fn size(tag: &Tag) -> usize {
+    11 + tag.body.len() + 4
 }
 
 /// Someone who joined `at_least` that many ms into the stream has its headers, and from a key frame on all that was sent.
@@ -113,25 +140,34 @@ fn of_tcpserversink() {
     let port: i32 = server.element("sink").property("current-port");
     let joined = [3, 5].map(|keyframes| {
         server.wait_for_keyframes(keyframes);
-        let client = TcpStream::connect((Ipv4Addr::LOCALHOST, port as u16)).unwrap();
-        client.set_read_timeout(Some(DEADLINE)).unwrap();
-        read_on(client)
+        Client::read_on(TcpStream::connect((Ipv4Addr::LOCALHOST, port as u16)).unwrap())
     });
     let sent = publisher.finish().unwrap();
     server.wait_for_eos();
-    // Only stopping closes the connections.
-    let files = close_and_read(&server, joined);
+    let files = close_and_read(&server, joined, &sent);
     assert_joined(&files[0], &sent, 500);
     assert_joined(&files[1], &sent, 1500);
 }
 
+/// The sink posts EOS while it still sends, and only stopping closes the connections, with what was not sent yet.
 fn close_and_read<const N: usize>(
     server: &Server,
-    joined: [JoinHandle<Vec<u8>>; N],
+    joined: [Client; N],
+    sent: &[Tag],
 ) -> [Vec<u8>; N] {
+    let last = sent.last().expect("tags");
+    let end = [&last.body[..], &(size(last) as u32 - 4).to_be_bytes()].concat();
+    for client in &joined {
+        wait_until(DEADLINE, || client.read().ends_with(&end)).expect("the last tag");
+    }
     server.pipeline.set_state(gst::State::Null).unwrap();
-    joined.map(|file| file.join().unwrap())
+    joined.map(|client| {
+        client.worker.join().unwrap();
+        std::mem::take(&mut *client.read.lock().unwrap())
+    })
 }
+
+const HTTP_HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nConnection: close\r\n\r\n";
 
 /// HTTP-FLV as servers do it: the answer's head, and then the stream for as long as it lasts.
 struct HttpServer {
@@ -159,9 +195,7 @@ impl HttpServer {
                 let first = request.next().expect("a request");
                 assert!(first.starts_with("GET /live.flv HTTP/1."), "{first}");
                 assert!(request.any(|line| line.is_empty()), "a whole request");
-                let head =
-                    "HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nConnection: close\r\n\r\n";
-                client.write_all(head.as_bytes()).unwrap();
+                client.write_all(HTTP_HEAD.as_bytes()).unwrap();
                 sink.emit_by_name::<()>("add", &[&client.into_raw_fd()]);
             }
         });
@@ -195,13 +229,12 @@ fn watch(url: &str, to: &Path) -> Process {
     Process::spawn(ffmpeg.arg(to)).unwrap()
 }
 
-fn raw(address: SocketAddr) -> JoinHandle<Vec<u8>> {
+fn raw(address: SocketAddr) -> Client {
     let mut client = TcpStream::connect(address).unwrap();
-    client.set_read_timeout(Some(DEADLINE)).unwrap();
     client
         .write_all(b"GET /live.flv HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .unwrap();
-    read_on(client)
+    Client::read_on(client)
 }
 
 fn of_kind(tags: &[Tag], kind: Kind) -> Vec<&Tag> {
@@ -223,7 +256,19 @@ fn of_an_http_flv_server() {
     let late = raw(http.address);
     let sent = publisher.finish().unwrap();
     server.wait_for_eos();
-    let files = close_and_read(&server, [early, late]);
+    // Of the player, the sink alone can tell whether it got all: headers, and from some key frame on to the end.
+    let wholes: Vec<usize> = (3..sent.len())
+        .filter(|n| sent[*n].is_video_frame() && sent[*n].body[0] == 0x17)
+        .map(|n| 13 + sent[..3].iter().chain(&sent[n..]).map(size).sum::<usize>())
+        .collect();
+    wait_until(DEADLINE, || {
+        let heads = 2 * HTTP_HEAD.len();
+        let others = (early.read().len() + late.read().len()).saturating_sub(heads);
+        let served: u64 = server.element("sink").property("bytes-served");
+        wholes.contains(&(served as usize).saturating_sub(others))
+    })
+    .expect("the player gets all");
+    let files = close_and_read(&server, [early, late], &sent);
 
     for (file, at_least) in files.iter().zip([500, 2000]) {
         let head = file.windows(4).position(|bytes| bytes == b"\r\n\r\n");

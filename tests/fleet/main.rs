@@ -84,6 +84,7 @@ impl Worker {
                 .args(["--exact", "worker", "--nocapture"])
                 .env(ARGUMENTS, arguments.collect::<Vec<_>>().join("\n"))
                 .env("GST_DEBUG", "rtmp2serversrc:5")
+                .env_remove("GST_DEBUG_FILE")
                 .env("GST_DEBUG_NO_COLOR", "1"),
         )
         .unwrap();

@@ -326,6 +326,8 @@ impl GstSink {
             Command::new("gst-launch-1.0")
                 // librtmp tells GStreamer's log alone why it failed.
                 .env("GST_DEBUG", "rtmp:1")
+                // Tests read it from standard error, wherever else the log goes.
+                .env_remove("GST_DEBUG_FILE")
                 .env("GST_DEBUG_NO_COLOR", "1")
                 .envs(preload.map(|library| ("LD_PRELOAD", library)))
                 .arg("--quiet")
