@@ -61,7 +61,7 @@ deny: ## check licences and known vulnerabilities of the dependencies
 	@CARGO="$(CARGO)" scripts/deny.sh
 
 scale: deps ## measure what 25 to 200 publishers on one port cost, on an otherwise idle machine
-	$(CARGO) test --release --test scale -- --ignored --nocapture --test-threads=1 figures
+	$(CARGO) test --release --test scale_figures -- --nocapture --test-threads=1
 
 soak: deps ## publishers coming and going on 20 routes for MINUTES=30; writes docs/soak.md
 	RTMP2SERVER_SOAK_MINUTES=$(or $(MINUTES),30) RTMP2SERVER_SOAK_REPORT=docs/soak.md \

@@ -13,7 +13,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
-use support::flv::{self, Rules};
+use support::certificates::Identity;
+use support::flv::{self, Kind, Rules};
 use support::pipeline::Recording;
 use support::process::Process;
 use support::recorder::Recorder;
@@ -82,6 +83,16 @@ fn keep_open(command: &mut Command, descriptor: i32) {
 
 /// OBS, set up to stream to `service` for five seconds as soon as it has started.
 fn start_obs(home: &Path, screen: &Screen, service: serde_json::Value) -> Process {
+    start_obs_trusting(None, home, screen, service)
+}
+
+/// The same with a directory of authorities instead of the system's.
+fn start_obs_trusting(
+    trusted: Option<&Path>,
+    home: &Path,
+    screen: &Screen,
+    service: serde_json::Value,
+) -> Process {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/obs");
     let configuration = home.join("obs-studio");
     let profile = configuration.join("basic/profiles/Test");
@@ -94,8 +105,20 @@ fn start_obs(home: &Path, screen: &Screen, service: serde_json::Value) -> Proces
     fs::write(profile.join("service.json"), service.to_string()).unwrap();
     let scene = scene(own.join("scene.lua"));
     fs::write(scenes.join("Test.json"), scene.to_string()).unwrap();
+    let mut command = match trusted {
+        None => Command::new("obs"),
+        Some(authorities) => {
+            // It knows no other place for them: a mount of its own lies over it.
+            let mut command = Command::new("unshare");
+            command
+                .args(["--mount", "sh", "-c"])
+                .arg(r#"mount --bind "$0" /etc/ssl/certs && exec obs "$@""#)
+                .arg(authorities);
+            command
+        }
+    };
     Process::spawn(
-        Command::new("obs")
+        command
             .args("--multi --startstreaming --collection Test --profile Test".split(' '))
             .args("--disable-updater --disable-missing-files-check".split(' '))
             .env("HOME", home)
@@ -247,4 +270,66 @@ fn obs_says_that_the_password_is_wrong() {
     );
     assert!(!log.contains("Streaming Start"), "{log}");
     assert_eq!(recording.counter("session"), 0);
+}
+
+/// What it sent can't be read on the way, so it is compared with OBS's own count, and with the pace of its encoders.
+#[test]
+fn obs_publishes_through_tls() {
+    let directory = tempfile::tempdir().unwrap();
+    let identity = Identity::write_to(directory.path());
+    let properties = format!(
+        "application=live stream-key=obs-key {}",
+        identity.properties()
+    );
+    let recording = Recording::start(directory.path(), &properties).unwrap();
+    let authorities = directory.path().join("authorities");
+    fs::create_dir(&authorities).unwrap();
+    fs::write(authorities.join("authority.pem"), &identity.authority_pem).unwrap();
+    let screen = Screen::new();
+    let server = format!("rtmps://localhost:{}/live", recording.port());
+    let service = json!({ "server": server, "key": "obs-key", "use_auth": false });
+    let obs = start_obs_trusting(Some(&authorities), directory.path(), &screen, service);
+    let captured = match recording.finish_within(DEADLINE) {
+        Ok(captured) => captured,
+        Err(error) => panic!("{error}: {}", log_of(obs)),
+    };
+    let log = log_of(obs);
+    let frames: Vec<_> = captured.iter().filter(|tag| tag.is_video_frame()).collect();
+    let counted = number_after(&log, "Total frames output:");
+    assert_eq!(counted, Some(frames.len()), "{log}");
+    assert!(frames.len() > 100, "{}", frames.len());
+    assert!(!log.contains("dropped frames"), "{log}");
+    // 30 pictures a second, and 48,000 samples in frames of 1024: a lost one is a gap.
+    let sound: Vec<_> = captured
+        .iter()
+        .filter(|tag| tag.kind == Kind::Audio && tag.body.get(1) == Some(&1))
+        .collect();
+    assert!(sound.len() > 150, "{}", sound.len());
+    for (tags, apart) in [(frames, 33..=34), (sound, 21..=22)] {
+        for pair in tags.windows(2) {
+            let step = pair[1].timestamp - pair[0].timestamp;
+            assert!(
+                apart.contains(&step),
+                "{step} ms after {}",
+                pair[0].timestamp
+            );
+        }
+    }
+}
+
+/// Who is not known to it is not given the stream.
+#[test]
+fn obs_does_not_trust_just_anybody() {
+    let directory = tempfile::tempdir().unwrap();
+    let identity = Identity::write_to(directory.path());
+    let recording = Recording::start(directory.path(), &identity.properties()).unwrap();
+    let screen = Screen::new();
+    let server = format!("rtmps://localhost:{}/live", recording.port());
+    let service = json!({ "server": server, "key": "obs-key", "use_auth": false });
+    let obs = start_obs(directory.path(), &screen, service);
+    if let Err(error) = recording.wait_for_counter("handshake-failures", 1) {
+        panic!("{error}: {}", log_of(obs));
+    }
+    assert_eq!(recording.counter("session"), 0);
+    drop(obs);
 }

@@ -17,6 +17,8 @@ pub struct Identity {
     /// The server's own, as a client sees it.
     pub own: CertificateDer<'static>,
     authority: CertificateDer<'static>,
+    /// The same, for whoever reads files.
+    pub authority_pem: String,
 }
 
 impl Identity {
@@ -47,6 +49,7 @@ impl Identity {
             private_key,
             own: own.der().clone(),
             authority: authority.der().clone(),
+            authority_pem: authority.pem(),
         }
     }
 

@@ -1,151 +1,24 @@
-//! Many elements on one port: what each costs, and whether one is felt by the others.
-//!
-//! `make scale` prints the figures.
+//! What each of many elements on one port costs: `make scale`, in a release build, with nothing else running.
 
+#[path = "../support/mod.rs"]
 mod support;
 
-use std::net::SocketAddr;
+mod shared;
+
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use shared::{RESTARTS, assert_complete, key, publish, restart_one, start};
 use support::launch::{free_port, wait_for_listener};
-use support::load::{Content, publish_in_real_time};
 use support::process::Process;
 use support::station::{self, Station, Usage};
-use support::steady::in_real_time;
-
-const BITS_PER_SECOND: usize = 2_000_000;
-/// How many times an element is restarted beside others.
-const RESTARTS: usize = 50;
 
 /// The process that is measured: see `support/station.rs`.
 #[test]
 fn station() {
     station::run();
 }
-
-fn key(n: usize) -> String {
-    format!("cam{n}")
-}
-
-/// Elements with a key each, all on one port.
-fn start(elements: usize, properties: &str) -> (Station, SocketAddr) {
-    let station = Station::start();
-    let ports = (0..elements).map(|n| {
-        let properties = format!("stream-key={} loop=true {properties}", key(n));
-        station.add(n, &properties).unwrap()
-    });
-    let port = ports.last().expect("at least one");
-    (station, station::address(port))
-}
-
-fn content(n: usize) -> Content {
-    Content::new(n as u64, BITS_PER_SECOND)
-}
-
-/// Every tag of the first `publishers` streams came out, in order.
-fn assert_complete(station: &Station, publishers: usize, seconds: usize) {
-    let count = Content::tags_in(seconds);
-    for n in 0..publishers {
-        let captured = station.take(n).unwrap();
-        let sent = content(n).digest(count);
-        assert_eq!(
-            (captured.tags, captured.hash),
-            (sent.tags, sent.hash()),
-            "publisher {n}: {captured:?}"
-        );
-    }
-    assert_eq!(station.complaints(), Vec::<String>::new());
-}
-
-/// Publishes `publishers` streams of so many seconds, all at once; `meanwhile` runs when all of them publish. Returns how
-/// long it took until they did.
-fn publish(
-    station: &Station,
-    address: SocketAddr,
-    publishers: usize,
-    seconds: usize,
-    meanwhile: impl FnOnce(),
-) -> Duration {
-    let count = Content::tags_in(seconds);
-    let since = Instant::now();
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..publishers)
-            .map(|n| scope.spawn(move || publish_in_real_time(address, &key(n), content(n), count)))
-            .collect();
-        let all = station.wait_for_publishing(publishers);
-        let after = since.elapsed();
-        if all.is_ok() {
-            meanwhile();
-        }
-        for (n, thread) in threads.into_iter().enumerate() {
-            let result = thread.join().unwrap();
-            result.unwrap_or_else(|e| panic!("publisher {n}: {e}"));
-        }
-        all.unwrap();
-        after
-    })
-}
-
-#[test]
-fn two_hundred_publishers_come_at_once_to_one_port_and_all_are_whole() {
-    const PUBLISHERS: usize = 200;
-    const SECONDS: usize = 4;
-    let (station, address) = start(PUBLISHERS, "");
-    publish(&station, address, PUBLISHERS, SECONDS, || ());
-    assert_complete(&station, PUBLISHERS, SECONDS);
-    let usage = station.usage().unwrap();
-    assert_eq!((usage.rejected, usage.handshake_failures), (0, 0));
-}
-
-/// Restarts an element again and again, every other time while somebody publishes there. Returns the longest time that it
-/// took.
-fn restart_one(station: &Station, address: SocketAddr, element: usize, times: usize) -> Duration {
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            // Short, because who is cut off has 2 s to find out by itself.
-            let moment = Content::tags_in(1) / 5;
-            while !done.load(Ordering::Relaxed) {
-                // Refused while the element is away.
-                let _ = publish_in_real_time(address, &key(element), content(element), moment);
-                thread::sleep(Duration::from_millis(10));
-            }
-        });
-        let longest = (0..times).try_fold(Duration::ZERO, |longest, n| {
-            if n.is_multiple_of(2) {
-                station.wait_for_begin(element, station.begun(element) + 1)?;
-            }
-            Ok::<_, String>(longest.max(station.restart(element)?))
-        });
-        // Before any panic, or the publisher would never end.
-        done.store(true, Ordering::Relaxed);
-        longest.unwrap()
-    })
-}
-
-#[test]
-fn restarting_one_element_disturbs_no_other() {
-    const OTHERS: usize = 20;
-    const SECONDS: usize = 12;
-    /// Pictures are 40 ms apart.
-    const BOUND: Duration = Duration::from_millis(200);
-    in_real_time(|| {
-        let (station, address) = start(OTHERS + 1, "");
-        publish(&station, address, OTHERS, SECONDS, || {
-            station.usage().unwrap();
-            restart_one(&station, address, OTHERS, RESTARTS);
-            // Of the others as well: the one that is restarted has the same pictures.
-            let gap = station.usage().unwrap().longest_gap;
-            assert!(gap < BOUND, "{gap:?}");
-        });
-        assert_complete(&station, OTHERS, SECONDS);
-    });
-}
-
-// Figures.
 
 struct Figures {
     publishers: usize,
@@ -234,9 +107,7 @@ impl Figures {
     }
 }
 
-/// For `make scale`: release build, nothing else running.
 #[test]
-#[ignore = "takes minutes, and measures"]
 fn figures() {
     println!(
         "| publishers | processor | per publisher | memory per element | and per publisher | resident | threads | descriptors | \
@@ -253,9 +124,8 @@ fn figures() {
     );
 }
 
-/// What the balancer of `examples/fleet` adds, for `make scale`.
+/// What the balancer of `examples/fleet` adds.
 #[test]
-#[ignore = "measures"]
 fn figures_of_haproxy() {
     const PUBLISHERS: usize = 100;
     const SECONDS: usize = 25;
