@@ -249,15 +249,10 @@ impl<T> Queue<T> {
         self.lock().tally
     }
 
-    /// From now on [`pop`](Self::pop) returns [`Pop::Flushing`], at once. Producers
-    /// may use what room there is: it will not become more for now.
+    /// From now on [`pop`](Self::pop) returns [`Pop::Flushing`], at once.
     pub fn unlock(&self) {
-        let mut state = self.lock();
-        state.unlocked += 1;
-        state.producer_waits = false;
-        drop(state);
+        self.lock().unlocked += 1;
         self.filled.notify_all();
-        self.drained.notify_waiters();
     }
 
     /// Takes back every [`unlock`](Self::unlock) so far.
@@ -487,31 +482,6 @@ mod tests {
             queue.pop();
             // The consumer may take no more for ever.
             assert!(is_done().await);
-        });
-        assert_eq!(queue.levels().0, 16 * weight);
-    }
-
-    #[test]
-    fn a_queue_fills_up_while_its_consumer_is_unlocked() {
-        let weight = 100 + ITEM_OVERHEAD;
-        let queue = Queue::new(16 * weight);
-        let runtime = runtime();
-        runtime.block_on(async {
-            for n in 0..16 {
-                assert_eq!(queue.try_push(n, 100), Ok(None));
-            }
-            let mut push = std::pin::pin!(queue.push(16, 100));
-            let mut poll = async || {
-                std::future::poll_fn(|context| {
-                    std::task::Poll::Ready(push.as_mut().poll(context).is_ready())
-                })
-                .await
-            };
-            assert!(!poll().await);
-            queue.pop();
-            assert!(!poll().await, "room for one, and more to come");
-            queue.unlock();
-            assert!(poll().await, "no more to come");
         });
         assert_eq!(queue.levels().0, 16 * weight);
     }

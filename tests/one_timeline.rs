@@ -90,7 +90,11 @@ fn on_one_timeline(start: &str) {
 
     // As others see it.
     let file = directory.path().join("output.flv");
-    let complaints = run("ffmpeg -nostdin -v warning -i FILE -map 0 -f null -", &file);
+    // In milliseconds, as they are: else ffmpeg rounds to a frame rate, which it guesses, and the pause is in it.
+    let complaints = run(
+        "ffmpeg -nostdin -v warning -i FILE -map 0 -vsync passthrough -enc_time_base -1 -f null -",
+        &file,
+    );
     assert_eq!(complaints, "");
     for (stream, kind) in [("v:0", Kind::Video), ("a:0", Kind::Audio)] {
         let counted = run(

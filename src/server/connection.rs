@@ -1,8 +1,11 @@
 //! One connection: socket in, session, queue and socket out.
 
+mod opening;
+mod orders;
+mod publishing;
+
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -11,16 +14,16 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::admission::{Candidate, Refusal};
+use self::opening::{notice_dead_peers, open, rand_seed};
+use self::orders::{obey, orders_for};
 use super::buffer::ReadBuffer;
 use super::event::{CONNECT_REJECTED, CloseReason, ConnectionEvent};
 use super::listener::{Slot, Standing};
 use super::login::{Credentials, Verdict};
-use super::proxy::{self, Failure, Origin, ProxyError};
-use super::publication::{EndReason, Order, Publication, Publisher, PublisherStats};
+use super::proxy::{self, ProxyError};
+use super::publication::{EndReason, Publication};
 use super::socket::{Socket, is_reset};
-use crate::queue::Closed;
-use crate::rtmp::{Connect, Error, Event, Media, PublishRequest, Session, Step};
+use crate::rtmp::{Connect, Error, Event, Session, Step};
 
 /// How long a client may take to read a refusal or to close after its last word.
 /// To close on it at once would be a reset, which discards what it has not read.
@@ -102,49 +105,6 @@ pub(super) async fn serve(stream: TcpStream, mut slot: Slot) {
         Err(reason) => reason,
     };
     connection.finish(reason).await;
-}
-
-/// What is between TCP and RTMP. What was read of RTMP already comes with it.
-async fn open(
-    stream: TcpStream,
-    slot: &mut Slot,
-    deadline: Instant,
-) -> Result<(Socket, ReadBuffer), CloseReason> {
-    let mut received = ReadBuffer::new();
-    if slot.shared.settings.proxy_protocol {
-        let seconds = slot.shared.settings.publish_deadline.as_secs();
-        match proxy::read_header(&stream, &mut received, deadline, seconds).await {
-            Ok(Origin::Client(client)) => slot.speaks_for(client),
-            Ok(Origin::Unknown) => {}
-            // It may look as deep as it likes, into TLS and the handshake.
-            Ok(Origin::Local) => slot.is_health_check = true,
-            Err(Failure::Silent) => {
-                slot.is_health_check = true;
-                return Err(CloseReason::Finished);
-            }
-            Err(Failure::Refused(error)) => return Err(CloseReason::Proxy(error)),
-        }
-    }
-    slot.notify(ConnectionEvent::Opened);
-    Ok(match &slot.shared.certificates {
-        None => (Socket::Plain(stream), received),
-        Some(certificates) => {
-            let observer = slot.shared.any_observer();
-            let socket = certificates.accept(stream, received, observer).await?;
-            (socket, ReadBuffer::new())
-        }
-    })
-}
-
-/// S1 only has to differ from one connection to the next.
-fn rand_seed(slot: &Slot) -> [u8; 32] {
-    use std::hash::{BuildHasher, RandomState};
-    let mut seed = [0; 32];
-    for (n, part) in seed.chunks_exact_mut(8).enumerate() {
-        let hash = RandomState::new().hash_one((n, slot.peer));
-        part.copy_from_slice(&hash.to_ne_bytes());
-    }
-    seed
 }
 
 impl Connection {
@@ -268,51 +228,6 @@ impl Connection {
         Err(reason)
     }
 
-    async fn publish(&mut self, request: PublishRequest) -> Result<(), CloseReason> {
-        // What was answered so far must not wait for anybody's decision.
-        self.flush()?;
-        if let Phase::Leaving { last, .. } = &mut self.phase {
-            // What it published before is over now.
-            drop(last.take());
-        }
-        let mut candidate = Candidate {
-            slot: &mut self.slot,
-            socket: &self.socket,
-            request: &request,
-            login: self.login.as_ref(),
-        };
-        match candidate.admit().await {
-            Ok(publication) => {
-                let timeout = publication.route().settings().timeout;
-                self.session.accept_publish();
-                let observer = publication.route().observer().clone();
-                self.slot.follow(observer);
-                let publisher = publication.publisher();
-                self.slot.notify(ConnectionEvent::Published(publisher));
-                self.phase = Phase::Publishing {
-                    publication,
-                    timeout: Some(timeout).filter(|t| !t.is_zero()),
-                    successor: None,
-                };
-                Ok(())
-            }
-            Err(Refusal::Evicted) => Err(CloseReason::Evicted),
-            Err(Refusal::Rejected { rejection, closest }) => {
-                self.slot.stand(Standing::Idle);
-                let shared = &self.slot.shared;
-                shared.rejected.fetch_add(1, Ordering::Relaxed);
-                self.session
-                    .reject_publish(rejection.code(), &rejection.to_string());
-                if let Some(route) = closest {
-                    self.slot.follow(route.observer().clone());
-                }
-                let event = ConnectionEvent::Rejected(&request, &rejection);
-                self.slot.notify(event);
-                Err(CloseReason::Rejected)
-            }
-        }
-    }
-
     /// A publisher that has to give way does so when it has been heard out: after
     /// `n` more bytes, or nothing left to read.
     fn count_last_words(&mut self, n: usize) -> Result<(), CloseReason> {
@@ -330,104 +245,6 @@ impl Connection {
         let text = "another publisher took over this stream";
         self.session.end_publish("NetStream.Publish.BadName", text);
         Err(CloseReason::TakenOver(*newcomer))
-    }
-
-    async fn media(&mut self, media: Media) -> Result<(), CloseReason> {
-        // The session hands out media between accept and unpublish only.
-        let Phase::Publishing { publication, .. } = &self.phase else {
-            return Ok(());
-        };
-        let pushed = match publication.try_push(media) {
-            Ok(None) => Ok(()),
-            Ok(Some(media)) => self.push_when_there_is_room(media).await?,
-            Err(closed) => Err(closed),
-        };
-        pushed.map_err(|_| {
-            self.session
-                .end_publish("NetStream.Publish.Rejected", "the pipeline has ended");
-            CloseReason::PipelineEnded
-        })
-    }
-
-    /// Back-pressure: while this waits, the socket is not read.
-    async fn push_when_there_is_room(
-        &mut self,
-        media: Media,
-    ) -> Result<Result<(), Closed>, CloseReason> {
-        // The answers so far must not wait for the pipeline, nor the figures.
-        self.flush()?;
-        let since = Instant::now();
-        self.stalled_since = Some(since);
-        self.update_stats();
-        let mut newcomer = None;
-        let pushed = {
-            let Phase::Publishing { publication, .. } = &self.phase else {
-                return Ok(Ok(()));
-            };
-            let publisher = publication.publisher().clone();
-            let mut push = std::pin::pin!(publication.push(media));
-            loop {
-                // An order to leave is obeyed at once, full queue or not.
-                tokio::select! {
-                    pushed = &mut push => break pushed,
-                    orders = publisher.orders() => {
-                        newcomer = obey(&mut self.session, orders)?.or(newcomer);
-                        flush(&mut self.socket, &mut self.session, &mut self.out_bytes_total)?;
-                    }
-                }
-            }
-        };
-        self.make_way_for(newcomer);
-        self.backpressure += since.elapsed();
-        self.stalled_since = None;
-        // It may have had more to say all the time.
-        self.heard = Some(Instant::now());
-        self.update_stats();
-        Ok(pushed)
-    }
-
-    fn unpublish(&mut self, reason: EndReason) {
-        self.update_stats();
-        let leaving = Phase::Leaving {
-            deadline: Instant::now() + LINGER,
-            last: None,
-        };
-        let Phase::Publishing {
-            mut publication, ..
-        } = std::mem::replace(&mut self.phase, leaving)
-        else {
-            return;
-        };
-        let publisher = Arc::clone(publication.publisher());
-        let event = ConnectionEvent::Unpublished(&publisher, &reason);
-        self.slot.notify(event);
-        let waits = reason.is_clean() && !publisher.goes_on;
-        if waits {
-            publisher.set_leaving();
-        }
-        publication.wake();
-        publication.set_reason(reason);
-        if waits {
-            self.phase = Phase::Leaving {
-                deadline: Instant::now() + GRACE,
-                last: Some(publication),
-            };
-        } else {
-            drop(publication);
-            self.slot.stand(Standing::Idle);
-        }
-    }
-
-    fn update_stats(&self) {
-        if let Phase::Publishing { publication, .. } = &self.phase {
-            publication.publisher().update(PublisherStats {
-                session: self.session.counters(),
-                out_bytes_total: self.out_bytes_total,
-                backpressure: self.backpressure,
-                stalled_since: self.stalled_since.map(Instant::into_std),
-                heard: self.heard.map(Instant::into_std),
-            });
-        }
     }
 
     /// Writes as much of the waiting answers, all in one batch, as the socket
@@ -564,52 +381,4 @@ async fn until(deadline: Option<Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
-}
-
-async fn orders_for(publisher: Option<&Publisher>) -> Vec<Order> {
-    match publisher {
-        Some(publisher) => publisher.orders().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Does what the host application wants; returns for whom the publisher has to make
-/// way, if it has to.
-fn obey(session: &mut Session, orders: Vec<Order>) -> Result<Option<SocketAddr>, CloseReason> {
-    let mut newcomer = None;
-    for order in orders {
-        match order {
-            Order::Disconnect => {
-                let text = "the server's application ended this publication";
-                session.end_publish("NetStream.Publish.Rejected", text);
-                return Err(CloseReason::Disconnected);
-            }
-            Order::Leave => {
-                session.end_publish("NetStream.Publish.Rejected", "the pipeline has ended");
-                return Err(CloseReason::PipelineEnded);
-            }
-            Order::GiveWay { newcomer: peer } => newcomer = Some(peer),
-            Order::Reconnect { tc_url } => {
-                session.request_reconnect(tc_url.as_deref(), "please connect again");
-            }
-        }
-    }
-    Ok(newcomer)
-}
-
-/// A peer that lost its power or its network sends no FIN. The kernel asks it whether
-/// it is there, so that with `timeout` 0, or while its data are not wanted, its
-/// connection does not stay for ever: after 10 s of silence, three times, 5 s apart.
-/// A living one answers that, whatever its encoder does.
-fn notice_dead_peers(stream: &TcpStream) {
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(10))
-        .with_interval(Duration::from_secs(5));
-    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-    let keepalive = keepalive.with_retries(3);
-    let socket = socket2::SockRef::from(stream);
-    let _ = socket.set_tcp_keepalive(&keepalive);
-    // The same for what we sent and it did not acknowledge.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = socket.set_tcp_user_timeout(Some(Duration::from_secs(25)));
 }
