@@ -13,7 +13,7 @@ PLUGIN = $(TARGET_DIR)/release/libgstrtmp2server.so
 
 .DEFAULT_GOAL := help
 .PHONY: help deps encoders build demo test test-core test-all test-newest test-obs test-ingest test-cinstall test-deb \
-	fuzz deny loom fire scale soak bench callgrind lint lint-ingest install deb
+	fuzz deny loom sanitize fire scale soak bench callgrind lint lint-ingest install deb
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -50,7 +50,7 @@ fuzz: deps ## fuzz the core, each target for SECONDS (default 60); `make test` r
 
 # With more than two switches at will, it takes hours.
 loom: ## check the queue in every order in which its threads can run, but for rare ones
-	LOOM_MAX_PREEMPTIONS=2 RUSTFLAGS="--cfg queue_loom" CARGO_TARGET_DIR=$(TARGET_DIR)/loom $(CARGO) test --release --lib \
+	LOOM_MAX_PREEMPTIONS=2 RUSTFLAGS="--cfg queue_loom" CARGO_TARGET_DIR=$(TARGET_DIR)/loom $(CARGO) test --lib \
 		--no-default-features --features server queue::loom
 
 sanitize: deps ## run tests of the core and of the element under valgrind
@@ -100,12 +100,13 @@ callgrind: deps ## compare the core's count of instructions with the committed o
 	@scripts/install-deps.sh valgrind
 	CARGO="$(CARGO)" scripts/callgrind.sh
 
-lint: deps ## check format and lints
+lint: deps ## check format, lints and the links in the documentation
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --no-default-features -- -D warnings
 	$(CARGO) clippy --all-targets --no-default-features --features server -- -D warnings
 	$(CARGO) clippy --all-targets --no-default-features --features element -- -D warnings
 	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
 
 lint-ingest: deps ingest-deps ## the same for examples/ingest
 	cd examples/ingest && $(CARGO) fmt --check && $(CARGO) clippy --all-targets -- -D warnings

@@ -9,7 +9,8 @@ target=$($cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directo
 path="$target/tools/bin:$PATH"
 if ! PATH=$path command -v "$1" >/dev/null; then
     echo "Installing $1 into $target/tools" >&2
-    CARGO_TARGET_DIR="$target/tools/build" $cargo install --quiet --locked --root "$target/tools" "$1@$2" >&2
+    # To optimise it takes minutes, and what it does seconds.
+    CARGO_TARGET_DIR="$target/tools/build" $cargo install --debug --quiet --locked --root "$target/tools" "$1@$2" >&2
     rm --recursive --force "$target/tools/build"
 fi
 echo "$path"

@@ -34,7 +34,7 @@ pub struct Publisher {
     /// Its connection is encrypted.
     pub tls: bool,
     pub application: String,
-    /// As much of the stream key as may be shown: see [`mask`].
+    /// As much of the stream key as may be shown: `***` behind its first four characters, if it has 16 or more.
     pub masked_key: String,
     /// The encoder's name for itself.
     pub flash_ver: String,
