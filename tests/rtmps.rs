@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,9 +16,11 @@ use rustls::{ClientConfig, ClientConnection, ProtocolVersion, StreamOwned};
 use support::certificates::Identity;
 use support::client::{Client, Stream, tags};
 use support::flv::{self, Rules, Tag};
+use support::launch::{free_port, gst_launch, wait_for_listener};
 use support::log::Log;
 use support::peer;
 use support::pipeline::{DEADLINE, Recording, wait_until};
+use support::process::Process;
 use support::publishers::{Ffmpeg, GstSink, Publisher, write_burst_file};
 
 /// Longer than the element takes for what it does at once.
@@ -113,6 +116,47 @@ fn publishes_with(version: &'static rustls::SupportedProtocolVersion, size: usiz
     assert!(stats.get::<bool>("tls").unwrap());
     client.close().unwrap();
     assert_same(&sent, &recording.finish_within(AT_ONCE).unwrap());
+}
+
+/// In a process of its own, and not in Rust's, where SIGPIPE is ignored. ffmpeg closes without reading the last answers,
+/// so that they meet a socket that is reset.
+#[test]
+fn a_client_that_is_gone_does_not_end_the_process() {
+    const TIMES: usize = 10;
+    let directory = tempfile::tempdir().unwrap();
+    let identity = Identity::write_to(directory.path());
+    let port = free_port();
+    let mut command = gst_launch(directory.path());
+    command
+        .args(["-e", "rtmp2serversrc", "loop=true", &format!("port={port}")])
+        .args(identity.properties().split(' '))
+        .args(["!", "filesink", "location=output.flv"]);
+    let host = Process::spawn(&mut command).unwrap();
+    wait_for_listener(port, &host);
+    for n in 0..TIMES {
+        let mut command = Command::new("ffmpeg");
+        let arguments = "-nostdin -v error -re -f lavfi -i testsrc=size=160x120:rate=30 -frames:v 5 \
+             -c:v libx264 -preset ultrafast -f flv";
+        command
+            .args(arguments.split_ascii_whitespace())
+            .arg(format!("rtmps://127.0.0.1:{port}/live/test"));
+        let publisher = Process::spawn(&mut command).unwrap();
+        publisher
+            .wait(DEADLINE)
+            .unwrap()
+            .expect_success("ffmpeg")
+            .unwrap();
+        assert!(host.is_running(), "ended by publisher {n}");
+    }
+    host.interrupt();
+    host.wait(DEADLINE)
+        .unwrap()
+        .expect_success("gst-launch-1.0")
+        .unwrap();
+    let file = fs::read(directory.path().join("output.flv")).unwrap();
+    let tags = flv::parse(&file).unwrap();
+    let frames = tags.iter().filter(|tag| tag.is_video_frame()).count();
+    assert_eq!(frames, 5 * TIMES);
 }
 
 #[test]

@@ -241,13 +241,11 @@ fn insist_on_tls(first: &[u8]) -> Result<(), TlsError> {
 /// A writer that does not wait.
 struct TryWrite<'a>(&'a TcpStream);
 
+/// Without `write_vectored`: that is writev(2), which raises SIGPIPE if the peer is gone. Rust's own programs ignore
+/// it; of a host like gst-launch-1.0 it is the end. `write` is send(2) with MSG_NOSIGNAL.
 impl Write for TryWrite<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.try_write(bytes)
-    }
-
-    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(slices)
     }
 
     fn flush(&mut self) -> io::Result<()> {
