@@ -79,9 +79,18 @@ fn two_cameras_into_one_gst_launch() {
 #[test]
 fn the_narrowest_route_takes_a_publisher() {
     let directory = tempfile::tempdir().unwrap();
-    let any = Recording::start(directory.path(), "").unwrap();
-    let join =
-        |name: &str, properties: &str| join(directory.path(), &any, name, properties).unwrap();
+    // Else they would be taken for one encoder that comes again.
+    let policy = "publisher-policy=reject";
+    let any = Recording::start(directory.path(), policy).unwrap();
+    let join = |name: &str, properties: &str| {
+        join(
+            directory.path(),
+            &any,
+            name,
+            &format!("{policy} {properties}"),
+        )
+        .unwrap()
+    };
     let app = join("app", "application=live");
     let key = join("key", "stream-key=k");
     let both = join("both", "application=live stream-key=k");

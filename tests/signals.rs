@@ -2,11 +2,14 @@
 
 mod support;
 
+use std::net::SocketAddr;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use gst::prelude::*;
+use support::client::Client;
 use support::pipeline::{DEADLINE, init};
 use support::process::{Finished, Process};
 
@@ -153,17 +156,18 @@ fn a_handler_that_blocks_holds_nobody_else_up() {
     let blocked = std::sync::Mutex::new(blocked);
     let (entered, inside) = mpsc::channel();
     let running = Running::start("loop=true", |source| {
-        source.connect("caller-connecting", false, move |_| {
-            entered.send(()).ok();
-            blocked.lock().unwrap().recv().ok();
+        source.connect("caller-connecting", false, move |values| {
+            let caller: gst::Structure = values[1].get().unwrap();
+            if text(&caller, "stream-key") == "slow" {
+                entered.send(()).ok();
+                blocked.lock().unwrap().recv().ok();
+            }
             Some(true.to_value())
         });
     });
-    let waiting = ffmpeg(&running.url("k"), "1");
+    let waiting = ffmpeg(&running.url("slow"), "1");
     inside.recv_timeout(DEADLINE).unwrap();
-    // The route is kept for the one that waits; a second is answered all the same.
-    let second = wait(ffmpeg(&running.url("k"), "1"));
-    assert!(second.stderr.contains("somebody else"), "{}", second.stderr);
+    assert!(wait(ffmpeg(&running.url("quick"), "1")).status.success());
     // The deadline turns the first away, whatever the handler does.
     let first = wait(waiting);
     assert!(
@@ -175,6 +179,42 @@ fn a_handler_that_blocks_holds_nobody_else_up() {
     let _: gst::Structure = running.source.property("stats");
     running.pipeline.set_state(gst::State::Null).unwrap();
     drop(release);
+}
+
+#[test]
+fn who_guesses_keys_keeps_nobody_out() {
+    const GUESSES: usize = 3;
+    let running = Running::start("loop=true", |source| {
+        source.connect("caller-connecting", false, move |values| {
+            let caller: gst::Structure = values[1].get().unwrap();
+            // As long as looking into a database takes.
+            std::thread::sleep(Duration::from_millis(300));
+            Some((text(&caller, "stream-key") == "right").to_value())
+        });
+    });
+    let port: u32 = running.source.property("current-port");
+    let address = SocketAddr::from(([127, 0, 0, 1], port as u16));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (guessed, guesses) = mpsc::channel();
+        for _ in 0..GUESSES {
+            let (guessed, done) = (guessed.clone(), &done);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let mut client = Client::connect(address, "live").unwrap();
+                    let answer = client.publish("wrong").unwrap();
+                    assert_eq!(answer.code, "NetStream.Publish.Denied");
+                    let _ = guessed.send(());
+                }
+            });
+        }
+        // They are at it, and one of them is thought about at any time.
+        guesses.iter().take(GUESSES).for_each(drop);
+        let mut client = Client::connect(address, "live").unwrap();
+        let answer = client.publish("right");
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(answer.unwrap().code, "NetStream.Publish.Start");
+    });
 }
 
 #[test]

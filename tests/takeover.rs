@@ -160,8 +160,35 @@ fn a_newcomer_that_the_stalled_pipeline_keeps_waiting_is_told() {
         "NetStream.Publish.Rejected"
     );
     recording.pipeline().set_state(gst::State::Playing).unwrap();
-    // The first one had been asked to go, and went without a successor: the end.
+    // The first one had been asked to go; as nobody waits for it any more, it stays.
+    let rest = tags(50, 3000);
+    first.send_all(&rest).unwrap();
+    first.close().unwrap();
+    let sent = [sent, rest].concat();
     assert_same(&sent, &recording.finish_within(DEADLINE).unwrap());
+}
+
+#[test]
+fn an_encoder_that_lost_its_network_gets_its_own_route_and_not_a_wider_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = record(&directory, "stream-key=cam1 loop=true");
+    let other = tempfile::tempdir().unwrap();
+    let any = record(&other, &format!("port={}", own.port()));
+    let mut first = Client::connect(own.address(), "live").unwrap();
+    first.must_publish("cam1").unwrap();
+    let (from_first, from_second) = (tags(100, 1000), tags(50, 1000));
+    first.send_all(&from_first).unwrap();
+    own.wait_for_counter("received", 100).unwrap();
+    // Its connection is still there, and silent from now on.
+    let mut second = Client::connect(own.address(), "live").unwrap();
+    second.must_publish("cam1").unwrap();
+    second.send_all(&from_second).unwrap();
+    second.close().unwrap();
+    own.wait_for_counter("received", 150).unwrap();
+    assert_eq!((own.counter("takeovers"), any.counter("session")), (1, 0));
+    own.send_eos();
+    let captured = own.finish_within(DEADLINE).unwrap();
+    assert_same(&[from_first, from_second].concat(), &captured);
 }
 
 #[test]

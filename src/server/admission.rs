@@ -7,17 +7,12 @@ use super::event::Rejection;
 use super::listener::{Slot, Standing};
 use super::login::Credentials;
 use super::publication::{Publication, Publisher};
-use super::routing::{self, Claim, Found, PublisherPolicy, Route};
+use super::routing::{self, Claim, Found, IDLE, Movers, PublisherPolicy, Route};
 use super::socket::Socket;
 use crate::rtmp::PublishRequest;
 
 /// How long the host application may think about a publisher.
 const DECISION: Duration = Duration::from_secs(5);
-
-/// Silence after which a publisher has to give way to the next one with
-/// [`PublisherPolicy::TakeoverIfIdle`]. Longer than the gaps of a slow encoder,
-/// shorter than one that reconnects is ready to wait.
-const IDLE: Duration = Duration::from_secs(2);
 
 /// How long it may take to get the last data of a publisher that has to give way
 /// into the queue. A pipeline that does not take them has no use for the next
@@ -52,16 +47,40 @@ pub(super) struct Candidate<'a> {
 impl Candidate<'_> {
     /// Finds a route, asks whoever watches it, and takes it, from another publisher
     /// if its policy says so.
+    ///
+    /// A route stays free while its watcher thinks: else who guesses keys would keep it
+    /// from everybody else. So several may be thought about at a time, and the first one
+    /// that gets a yes has it.
     pub async fn admit(&mut self) -> Result<Publication, Refusal> {
+        let mut movers = Movers::ByPolicy;
+        let mut said_yes: Vec<Arc<Route>> = Vec::new();
         for _ in 0..ATTEMPTS {
-            let found = routing::find(&self.slot.shared.routes(), self.request, self.login);
+            let routes = self.slot.shared.routes();
+            let found = routing::find(&routes, self.request, self.login, movers);
             let (route, claimed) = match found {
                 Found::Refused { rejection, closest } => {
                     return Err(Refusal::Rejected { rejection, closest });
                 }
                 Found::Free(claim) => {
                     let route = claim.route().clone();
-                    (route, self.take(claim).await)
+                    let approved = said_yes.iter().any(|yes| Arc::ptr_eq(yes, &route));
+                    let claimed = match route.watched_gate() {
+                        Some(_) if !approved => {
+                            drop(claim);
+                            match self.ask(&route).await {
+                                Ok(()) => {
+                                    said_yes.push(route);
+                                    continue;
+                                }
+                                Err(rejection) => Err(rejection.into()),
+                            }
+                        }
+                        // Nobody makes way with a route in its hands, nor takes one on the
+                        // way out: that would be the end of a publication, and so of the
+                        // stream.
+                        _ => self.stand().map(|()| claim),
+                    };
+                    (route, claimed)
                 }
                 Found::Busy {
                     route,
@@ -75,6 +94,10 @@ impl Candidate<'_> {
             let claim = match claimed {
                 Ok(claim) => claim,
                 Err(Unclaimed::LookAgain) => continue,
+                Err(Unclaimed::Lively) => {
+                    movers = Movers::Nobody;
+                    continue;
+                }
                 Err(Unclaimed::Evicted) => return Err(Refusal::Evicted),
                 Err(Unclaimed::Rejected(rejection)) => {
                     return Err(Refusal::Rejected {
@@ -95,15 +118,6 @@ impl Candidate<'_> {
             rejection: Rejection::Busy,
             closest: None,
         })
-    }
-
-    /// A route that was free.
-    async fn take(&mut self, claim: Claim) -> Result<Claim, Unclaimed> {
-        // Nobody makes way with a route in its hands, nor takes one on the way out:
-        // that would be the end of a publication, and so of the stream.
-        self.stand()?;
-        self.ask(claim.route()).await?;
-        Ok(claim)
     }
 
     /// A route on which somebody publishes. It stays there until all is decided.
@@ -136,14 +150,15 @@ impl Candidate<'_> {
         match tokio::time::timeout(SUCCESSION, succession).await {
             Ok(Ok(claim)) => Ok(claim),
             Ok(Err(_)) => Err(Rejection::Ended.into()),
-            Err(_) => Err(Rejection::Undecided.into()),
+            // It stays then: see `Route::has_successor`.
+            Err(_) => Err(Rejection::Stalled.into()),
         }
     }
 
     /// Of an incumbent that turned out to be alive, or to have left by itself.
     fn lost_to(&self, route: &Route, incumbent: &Arc<Publisher>) -> Unclaimed {
         match route.publisher() {
-            Some(publisher) if Arc::ptr_eq(&publisher, incumbent) => Rejection::Busy.into(),
+            Some(publisher) if Arc::ptr_eq(&publisher, incumbent) => Unclaimed::Lively,
             _ => Unclaimed::LookAgain,
         }
     }
@@ -183,6 +198,8 @@ enum Unclaimed {
     Rejected(Rejection),
     /// Things have changed since.
     LookAgain,
+    /// Who has it is alive: there may be a free one, and nobody else has to go.
+    Lively,
     Evicted,
 }
 

@@ -232,14 +232,21 @@ impl Connection {
     /// `n` more bytes, or nothing left to read.
     fn count_last_words(&mut self, n: usize) -> Result<(), CloseReason> {
         let Phase::Publishing {
-            successor: Some((newcomer, left)),
+            publication,
+            successor: successor @ Some(_),
             ..
         } = &mut self.phase
         else {
             return Ok(());
         };
+        let (newcomer, left) = successor.as_mut().expect("just seen");
         *left = left.saturating_sub(n);
         if *left > 0 {
+            return Ok(());
+        }
+        if !publication.route().has_successor() {
+            // It could not wait so long.
+            *successor = None;
             return Ok(());
         }
         let text = "another publisher took over this stream";

@@ -50,6 +50,8 @@ pub enum Rejection {
     Refused,
     /// The host application did not answer in time.
     Undecided,
+    /// The pipeline did not take what came before in time.
+    Stalled,
     /// It hung up before anybody decided.
     Gone,
     /// The pipeline has had its publisher, or is about to stop.
@@ -65,7 +67,9 @@ impl Rejection {
                 "NetStream.Publish.Denied"
             }
             Self::Busy => "NetStream.Publish.BadName",
-            Self::Undecided | Self::Gone | Self::Ended => "NetStream.Publish.Rejected",
+            Self::Undecided | Self::Stalled | Self::Gone | Self::Ended => {
+                "NetStream.Publish.Rejected"
+            }
         }
     }
 }
@@ -79,6 +83,7 @@ impl fmt::Display for Rejection {
             Self::Busy => "somebody else is publishing here already",
             Self::Refused => "the server's application refused this publisher",
             Self::Undecided => "the server's application did not answer in time: try again",
+            Self::Stalled => "the pipeline takes no data at the moment: try again",
             Self::Gone => "it hung up before it was let in",
             Self::Ended => "this server is done and takes no further publisher",
         })

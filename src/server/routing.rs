@@ -250,14 +250,22 @@ impl Route {
         match &mut *lock(&self.state) {
             State::Busy {
                 publisher: Some(publisher),
-                successor: successor @ None,
-            } if Arc::ptr_eq(publisher, incumbent) => {
+                successor,
+            } if Arc::ptr_eq(publisher, incumbent) && !is_awaited(successor.as_ref()) => {
                 let (sender, receiver) = oneshot::channel();
                 *successor = Some(sender);
                 incumbent.give_way(newcomer);
                 Some(receiver)
             }
             _ => None,
+        }
+    }
+
+    /// Whether somebody still waits for the publisher to give way.
+    pub(super) fn has_successor(&self) -> bool {
+        match &*lock(&self.state) {
+            State::Busy { successor, .. } => is_awaited(successor.as_ref()),
+            State::Free | State::Ended => false,
         }
     }
 
@@ -294,11 +302,17 @@ impl Route {
             } if publisher.is_leaving() => Err(Rejection::Ended),
             State::Busy {
                 publisher: Some(publisher),
-                successor: None,
-            } if policy != PublisherPolicy::Reject => Ok((publisher.clone(), policy)),
+                successor,
+            } if policy != PublisherPolicy::Reject && !is_awaited(successor.as_ref()) => {
+                Ok((publisher.clone(), policy))
+            }
             State::Busy { .. } | State::Free => Err(Rejection::Busy),
         }
     }
+}
+
+fn is_awaited(successor: Option<&oneshot::Sender<Claim>>) -> bool {
+    successor.is_some_and(|successor| !successor.is_closed())
 }
 
 impl fmt::Debug for Route {
@@ -357,12 +371,28 @@ impl Drop for Claim {
     }
 }
 
+/// Silence after which a publisher has to give way to the next one with
+/// [`PublisherPolicy::TakeoverIfIdle`]. Longer than the gaps of a slow encoder,
+/// shorter than one that reconnects is ready to wait.
+pub(super) const IDLE: Duration = Duration::from_secs(2);
+
+/// Who may be moved for a newcomer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Movers {
+    /// Whoever their routes' policies allow.
+    ByPolicy,
+    Nobody,
+}
+
 /// What a publish request finds.
 #[derive(Debug)]
 pub(super) enum Found {
     /// The most specific free route.
     Free(Claim),
-    /// None is free, and this one can be had if `incumbent` gives way.
+    /// This one can be had if `incumbent` gives way. Of routes with the same
+    /// specificity a free one comes before it, unless the incumbent is dead and most
+    /// likely the same encoder; a wider one comes before it only if neither the same
+    /// encoder is there, nor a silent one, nor one that has to go in any case.
     Busy {
         route: Arc<Route>,
         incumbent: Arc<Publisher>,
@@ -381,6 +411,7 @@ pub(super) fn find(
     routes: &[Arc<Route>],
     request: &PublishRequest,
     login: Option<&Credentials>,
+    movers: Movers,
 ) -> Found {
     let mut refused = (Rejection::WrongApplication, routes.first());
     let mut matching = Vec::new();
@@ -395,38 +426,72 @@ pub(super) fn find(
     }
     // Stable: of equal routes, the one that came first.
     matching.sort_by_key(|(specificity, _)| Reverse(*specificity));
-    if let Some(claim) = matching.iter().find_map(|(_, route)| route.claim()) {
-        return Found::Free(claim);
-    }
     let wanted = identity(request);
     let mut movable = Vec::new();
     // The most specific one's reason last, unless it is merely over: of a pool,
     // it matters more that somebody publishes there.
     for &(specificity, route) in matching.iter().rev() {
         match route.incumbent() {
-            Ok((incumbent, policy)) => movable.push((specificity, route, incumbent, policy)),
+            Ok(_) if movers == Movers::Nobody => refused = (Rejection::Busy, Some(route)),
+            Ok((incumbent, policy)) => movable.push(Movable {
+                specificity,
+                route,
+                returns: incumbent.identity == wanted,
+                silence: incumbent.silence(),
+                incumbent,
+                policy,
+            }),
             Err(Rejection::Ended) if refused.0 == Rejection::Busy => {}
             Err(rejection) => refused = (rejection, Some(route)),
         }
     }
-    // First what the same encoder published before, then the narrowest, then who
-    // has been silent for longest.
-    let best = movable
-        .into_iter()
-        .max_by_key(|(specificity, _, incumbent, _)| {
-            let returns = incumbent.identity == wanted;
-            (returns, *specificity, incumbent.silence())
-        });
+    for level in matching.chunk_by(|a, b| a.0 == b.0) {
+        let here = |movable: &&Movable| movable.specificity == level[0].0;
+        let here = || movable.iter().filter(here);
+        // Its own place, rather than a free one beside it, if it is dead there.
+        let own = here().filter(|m| m.returns && m.silence >= IDLE);
+        if let Some(own) = own.max_by_key(|m| m.silence) {
+            return own.found();
+        }
+        if let Some(claim) = level.iter().find_map(|(_, route)| route.claim()) {
+            return Found::Free(claim);
+        }
+        // And rather than a wider one.
+        let likely = here()
+            .filter(|m| m.returns || m.silence >= IDLE || m.policy == PublisherPolicy::Takeover);
+        if let Some(likely) = likely.max_by_key(|m| (m.returns, m.silence)) {
+            return likely.found();
+        }
+    }
+    // The narrowest, then who has been silent for longest.
+    let best = movable.iter().max_by_key(|m| (m.specificity, m.silence));
     match (best, refused) {
-        (Some((_, route, incumbent, policy)), _) => Found::Busy {
-            route: route.clone(),
-            incumbent,
-            policy,
-        },
+        (Some(best), _) => best.found(),
         (None, (rejection, closest)) => Found::Refused {
             rejection,
             closest: closest.cloned(),
         },
+    }
+}
+
+/// A route on which somebody publishes who may be moved.
+struct Movable<'a> {
+    specificity: Specificity,
+    route: &'a Arc<Route>,
+    incumbent: Arc<Publisher>,
+    policy: PublisherPolicy,
+    /// It published the same as is asked for: most likely it is the same encoder.
+    returns: bool,
+    silence: Duration,
+}
+
+impl Movable<'_> {
+    fn found(&self) -> Found {
+        Found::Busy {
+            route: self.route.clone(),
+            incumbent: self.incumbent.clone(),
+            policy: self.policy,
+        }
     }
 }
 

@@ -43,7 +43,7 @@ fn request(app: &str, key: &str) -> PublishRequest {
 
 /// For somebody who did not log in.
 fn find(routes: &[Arc<Route>], request: &PublishRequest) -> Found {
-    super::find(routes, request, None)
+    super::find(routes, request, None, Movers::ByPolicy)
 }
 
 fn claim(routes: &[Arc<Route>], request: &PublishRequest) -> Result<Claim, Rejection> {
@@ -55,7 +55,7 @@ fn claim_as(
     routes: &[Arc<Route>],
     request: &PublishRequest,
 ) -> Result<Claim, Rejection> {
-    match super::find(routes, request, login) {
+    match super::find(routes, request, login, Movers::ByPolicy) {
         Found::Free(claim) => Ok(claim),
         Found::Refused { rejection, .. } => Err(rejection),
         Found::Busy { .. } => panic!("the policy is to reject"),
@@ -289,6 +289,67 @@ fn in_a_busy_pool_an_encoder_gets_its_own_place_back() {
         panic!("all are busy");
     };
     assert!(Arc::ptr_eq(&route, &routes[0]));
+}
+
+#[test]
+fn an_encoder_that_comes_again_gets_its_own_place_rather_than_a_wider_one() {
+    for policy in [PublisherPolicy::TakeoverIfIdle, PublisherPolicy::Takeover] {
+        let own = route_with(None, Some("cam"), policy, true);
+        let any = route_with(None, None, policy, true);
+        let routes = [any, own.clone()];
+        let request = request("live", "cam");
+        let Found::Free(claim) = find(&routes, &request) else {
+            panic!("both are free");
+        };
+        let _publication = begin(claim, 1, &request);
+        let Found::Busy { route, .. } = find(&routes, &request) else {
+            panic!("the wider one");
+        };
+        assert!(Arc::ptr_eq(&route, &own));
+        // If it turns out that somebody else is alive there, a wider one will do.
+        let Found::Free(claim) = super::find(&routes, &request, None, Movers::Nobody) else {
+            panic!("it is free");
+        };
+        let _other = begin(claim, 2, &request);
+        assert!(matches!(
+            super::find(&routes, &request, None, Movers::Nobody),
+            Found::Refused {
+                rejection: Rejection::Busy,
+                ..
+            }
+        ));
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_place_that_is_lively_and_anothers_while_one_is_free() {
+    let policy = PublisherPolicy::TakeoverIfIdle;
+    let narrow = route_with(Some("live"), None, policy, true);
+    let any = route_with(None, None, policy, true);
+    let routes = [narrow, any.clone()];
+    let Found::Free(claim) = find(&routes, &request("live", "a")) else {
+        panic!("both are free");
+    };
+    let _publication = begin(claim, 1, &request("live", "a"));
+    let Found::Free(claim) = find(&routes, &request("live", "b")) else {
+        panic!("one is free");
+    };
+    assert!(Arc::ptr_eq(claim.route(), &any));
+}
+
+#[test]
+fn who_gave_up_waiting_leaves_the_publisher_where_it_is() {
+    let route = route_with(None, None, PublisherPolicy::Takeover, false);
+    let routes = [route.clone()];
+    let request = request("live", "k");
+    let first = begin(claim(&routes, &request).unwrap(), 1, &request);
+    let succession = route.take_over(first.publisher(), peer(2)).unwrap();
+    assert!(route.has_successor());
+    drop(succession);
+    assert!(!route.has_successor());
+    // And the next one may try.
+    assert!(matches!(find(&routes, &request), Found::Busy { .. }));
+    assert!(route.take_over(first.publisher(), peer(3)).is_some());
 }
 
 #[test]
