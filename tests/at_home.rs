@@ -13,8 +13,8 @@ use support::playback::{Shown, all_of, frames, publish, recalculate_latency, sho
 use support::publishers::ffmpeg_tee;
 use support::steady::in_real_time;
 
-/// Drops what comes 20 ms late, as video sinks do.
-const SINK: &str = "fakesink sync=true qos=true max-lateness=20000000";
+/// Drops what comes 5 ms late, as video sinks do.
+const SINK: &str = "fakesink sync=true qos=true max-lateness=5000000";
 /// On a free port.
 const URI: &str = "rtmpserver://127.0.0.1:0/live/test";
 

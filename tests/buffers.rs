@@ -271,3 +271,66 @@ fn times_beyond_2_31_ms() {
     let expected = times.map(|time| Some(gst::ClockTime::from_mseconds(time.into())));
     assert_eq!(on_buffers, expected);
 }
+
+/// Kind and body of each stream header behind the file header, as the caps have them now.
+fn stream_headers(recording: &Recording) -> Vec<(u8, Vec<u8>)> {
+    let pad = recording.source().static_pad("src").unwrap();
+    let caps = pad.current_caps().expect("caps");
+    let headers = caps.structure(0).unwrap().get::<gst::Array>("streamheader");
+    let headers = headers.expect("stream headers");
+    let buffers = headers.iter().map(|header| {
+        let buffer: gst::Buffer = header.get().expect("buffers");
+        buffer.map_readable().unwrap().to_vec()
+    });
+    let buffers: Vec<_> = buffers.collect();
+    assert_eq!(buffers[0], FILE_HEADER);
+    let tags = buffers[1..].iter();
+    tags.map(|tag| (tag[0], tag[11..tag.len() - 4].to_vec()))
+        .collect()
+}
+
+/// Who joins while the second publishes must not be told of the first one's sound.
+#[test]
+fn stream_headers_are_those_of_who_publishes() {
+    let directory = tempfile::tempdir().unwrap();
+    let recording = Recording::start(directory.path(), "loop=true").unwrap();
+    let avc = |profile| vec![0x17, 0, 0, 0, 0, 1, profile];
+    let (aac, picture, sound) = (
+        vec![0xAF, 0, 0x12, 8],
+        vec![0x17, 1, 0, 0, 0, 9],
+        vec![0xAF, 1, 9],
+    );
+    let streams = [
+        (
+            vec![avc(66), aac.clone(), picture.clone(), sound.clone()],
+            vec![(9, avc(66)), (8, aac.clone())],
+        ),
+        // The same video, and no sound.
+        (vec![avc(66), picture.clone()], vec![(9, avc(66))]),
+        (vec![aac.clone(), sound], vec![(8, aac)]),
+        (vec![avc(77), picture], vec![(9, avc(77))]),
+    ];
+    let mut sent = 0;
+    for (bodies, expected) in streams {
+        let mut client = Client::publisher(recording.address()).unwrap();
+        for body in bodies {
+            let kind = if body[0] == 0xAF {
+                Kind::Audio
+            } else {
+                Kind::Video
+            };
+            client
+                .send(&Tag {
+                    kind,
+                    timestamp: 40,
+                    body,
+                })
+                .unwrap();
+            sent += 1;
+        }
+        client.delete_stream().unwrap();
+        client.close().unwrap();
+        recording.wait_for_counter("pushed", sent).unwrap();
+        assert_eq!(stream_headers(&recording), expected);
+    }
+}

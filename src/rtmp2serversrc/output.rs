@@ -76,10 +76,18 @@ const MAX_STREAM_HEADER: usize = 256 << 10;
 /// What a player needs before it can start anywhere in the stream.
 #[derive(Debug, Default)]
 struct StreamHeaders {
-    metadata: Option<gst::Buffer>,
-    video: Option<gst::Buffer>,
-    audio: Option<gst::Buffer>,
+    metadata: Option<StreamHeader>,
+    video: Option<StreamHeader>,
+    audio: Option<StreamHeader>,
     changed: bool,
+}
+
+#[derive(Debug)]
+struct StreamHeader {
+    buffer: gst::Buffer,
+    /// From a publisher that has left: goes with the next one's first frame, unless
+    /// that one has the same.
+    is_former: bool,
 }
 
 /// What a body's first bytes say of a tag.
@@ -123,6 +131,7 @@ impl Output {
         self.discontinuity = self.counts.publishers > 0;
         self.has_video = false;
         self.watch = Watch::default();
+        self.headers.begin();
         self.counts.publishers += 1;
         self.before = self.totals();
     }
@@ -154,7 +163,8 @@ impl Output {
     pub fn caps(&self) -> gst::Caps {
         let headers = &self.headers;
         let tags = [&headers.metadata, &headers.video, &headers.audio];
-        let buffers = std::iter::once(file_header()).chain(tags.into_iter().flatten().cloned());
+        let tags = tags.into_iter().flatten();
+        let buffers = std::iter::once(file_header()).chain(tags.map(|tag| tag.buffer.clone()));
         gst::Caps::builder("video/x-flv")
             .field("streamheader", gst::Array::new(buffers))
             .build()
@@ -227,7 +237,7 @@ impl Output {
             buffer,
             segment_start: placed.starts.then_some(time),
             // Not before the first frame: until then more headers may come.
-            headers_changed: traits.is_frame && std::mem::take(&mut self.headers.changed),
+            headers_changed: traits.is_frame && self.headers.take_changed(),
             news: traits.is_frame.then(|| self.watch.news(now)).flatten(),
         })
     }
@@ -309,17 +319,40 @@ impl StreamHeaders {
                 &mut self.metadata
             }
         };
-        let same = slot.as_ref().is_some_and(|old| {
-            let old = old.map_readable();
-            old.is_ok_and(|old| body_of(&old) == body_of(&tag))
-        });
-        if same {
+        if let Some(old) = slot
+            && let Ok(bytes) = old.buffer.map_readable()
+            && body_of(&bytes) == body_of(&tag)
+        {
+            old.is_former = false;
             return;
         }
         let mut buffer = gst::Buffer::from_slice(tag);
         buffer.make_mut().set_flags(gst::BufferFlags::HEADER);
-        *slot = Some(buffer);
+        *slot = Some(StreamHeader {
+            buffer,
+            is_former: false,
+        });
         self.changed = true;
+    }
+
+    fn all(&mut self) -> [&mut Option<StreamHeader>; 3] {
+        [&mut self.metadata, &mut self.video, &mut self.audio]
+    }
+
+    /// Another publisher's may follow.
+    fn begin(&mut self) {
+        for header in self.all().into_iter().flatten() {
+            header.is_former = true;
+        }
+    }
+
+    /// Whether they differ from what was last asked for, at a frame: until then more may come.
+    fn take_changed(&mut self) -> bool {
+        let mut changed = std::mem::take(&mut self.changed);
+        for slot in self.all() {
+            changed |= slot.take_if(|header| header.is_former).is_some();
+        }
+        changed
     }
 }
 

@@ -10,7 +10,7 @@ use super::flv::{Kind, Tag};
 use super::pipeline::{DEADLINE, init};
 use super::publishers::{Publisher, ffmpeg_tee, live_input};
 
-/// Video and audio through `flvdemux` to sinks that drop what comes 20 ms late, as video sinks do.
+/// Video and audio through `flvdemux` to sinks that drop what comes 5 ms late, as video sinks do.
 pub struct Playback {
     pub pipeline: gst::Pipeline,
 }
@@ -26,7 +26,7 @@ impl Playback {
     /// `late` is how long the pipeline has been PLAYING, for all that its clock says, when the publisher can come.
     pub fn start(properties: &str, late: Duration) -> Playback {
         init();
-        let sink = "queue ! fakesink sync=true qos=true max-lateness=20000000 async=false";
+        let sink = "queue ! fakesink sync=true qos=true max-lateness=5000000 async=false";
         let description = format!(
             "rtmp2serversrc name=source port=0 {properties} ! flvdemux name=demux \
              demux.video ! {sink} name=video \
