@@ -170,7 +170,7 @@ pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
             .nick("Maximum connections")
             .blurb(
                 "Open connections that do not publish; when there are more, \
-                 the oldest of them is closed",
+                 the oldest of the address that holds the most is closed",
             )
             .minimum(1)
             .default_value(DEFAULT_MAX_CONNECTIONS)
