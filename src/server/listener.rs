@@ -213,19 +213,10 @@ impl Listener {
     pub fn new(
         sockets: Vec<std::net::TcpListener>,
         settings: ListenerSettings,
+        certificates: Option<Arc<Certificates>>,
         first: Arc<Route>,
     ) -> Result<Self, BindError> {
         let runtime = super::runtime().map_err(BindError::Runtime)?;
-        let certificates = match &settings.tls {
-            Some(files) => {
-                let (certificates, news) = Certificates::load(files.clone())?;
-                if let Some(news) = news {
-                    first.observer().certificate(&news);
-                }
-                Some(Arc::new(certificates))
-            }
-            None => None,
-        };
         let shared = Arc::new(Shared {
             routes: Mutex::new(vec![first]),
             settings,

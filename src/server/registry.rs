@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::bind::{self, BindError};
 use super::listener::{Listener, ListenerSettings, ListenerStats};
 use super::routing::Route;
+use super::tls::Certificates;
 
 /// Where a route is to be reached, and on what terms.
 #[derive(Debug, Clone)]
@@ -39,7 +40,8 @@ struct Entry {
 
 /// Held while a socket is bound or closed, so that who starts while the last one
 /// stops neither finds the port busy nor joins a listener that is closing. Names
-/// are resolved before.
+/// are resolved and files are read before, for they may take their time, and
+/// observers are told after: they call the application, which may stop another.
 static OPEN: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 
 fn open() -> MutexGuard<'static, Vec<Entry>> {
@@ -51,15 +53,24 @@ impl Listening {
     /// is of binding only; what fails later goes to the route's observer.
     pub fn start(config: ListeningConfig, route: Arc<Route>) -> Result<Self, BindError> {
         let mut addresses = bind::resolve(&config.host, config.port)?;
+        if let Some(listener) = join(&open(), &addresses, &config, &route)? {
+            return Ok(Self { listener, route });
+        }
+        let (certificates, news) = match &config.settings.tls {
+            Some(files) => {
+                let (certificates, news) = Certificates::load(files.clone())?;
+                (Some(Arc::new(certificates)), news)
+            }
+            None => (None, None),
+        };
         let mut open = open();
-        if let Some(entry) = open.iter().find(|entry| entry.addresses == addresses) {
-            entry.accepts(&config)?;
-            let listener = entry.listener.clone();
-            listener.add(route.clone());
+        // Somebody may have been faster.
+        if let Some(listener) = join(&open, &addresses, &config, &route)? {
             return Ok(Self { listener, route });
         }
         let sockets = bind::bind(&addresses)?;
-        let listener = Arc::new(Listener::new(sockets, config.settings, route.clone())?);
+        let listener = Listener::new(sockets, config.settings, certificates, route.clone())?;
+        let listener = Arc::new(listener);
         for address in &mut addresses {
             address.set_port(listener.port());
         }
@@ -68,6 +79,10 @@ impl Listening {
             addresses,
             listener: listener.clone(),
         });
+        drop(open);
+        if let Some(news) = news {
+            route.observer().certificate(&news);
+        }
         Ok(Self { listener, route })
     }
 
@@ -96,6 +111,21 @@ impl Drop for Listening {
             self.listener.close();
         }
     }
+}
+
+/// Adds the route to the listener on these addresses, if there is one.
+fn join(
+    open: &[Entry],
+    addresses: &[SocketAddr],
+    config: &ListeningConfig,
+    route: &Arc<Route>,
+) -> Result<Option<Arc<Listener>>, BindError> {
+    let Some(entry) = open.iter().find(|entry| entry.addresses == addresses) else {
+        return Ok(None);
+    };
+    entry.accepts(config)?;
+    entry.listener.add(route.clone());
+    Ok(Some(entry.listener.clone()))
 }
 
 impl Entry {
