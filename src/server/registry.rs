@@ -30,8 +30,8 @@ pub struct Listening {
 
 /// A listener that is open.
 struct Entry {
-    /// Who opened it.
-    name: String,
+    /// Who shares it now, by name, in the order in which they came.
+    members: Vec<(String, Arc<Route>)>,
     /// As its host resolved, with the port in use: addresses of a family that the
     /// machine lacks are not listened on, but asked for by the next one as well.
     addresses: Vec<SocketAddr>,
@@ -53,7 +53,7 @@ impl Listening {
     /// is of binding only; what fails later goes to the route's observer.
     pub fn start(config: ListeningConfig, route: Arc<Route>) -> Result<Self, BindError> {
         let mut addresses = bind::resolve(&config.host, config.port)?;
-        if let Some(listener) = join(&open(), &addresses, &config, &route)? {
+        if let Some(listener) = join(&mut open(), &addresses, &config, &route)? {
             return Ok(Self { listener, route });
         }
         let (certificates, news) = match &config.settings.tls {
@@ -65,7 +65,7 @@ impl Listening {
         };
         let mut open = open();
         // Somebody may have been faster.
-        if let Some(listener) = join(&open, &addresses, &config, &route)? {
+        if let Some(listener) = join(&mut open, &addresses, &config, &route)? {
             return Ok(Self { listener, route });
         }
         let sockets = bind::bind(&addresses)?;
@@ -75,7 +75,7 @@ impl Listening {
             address.set_port(listener.port());
         }
         open.push(Entry {
-            name: config.name,
+            members: vec![(config.name, route.clone())],
             addresses,
             listener: listener.clone(),
         });
@@ -105,6 +105,10 @@ impl Listening {
 impl Drop for Listening {
     fn drop(&mut self) {
         let mut open = open();
+        for entry in open.iter_mut() {
+            let is_other = |(_, route): &(_, _)| !Arc::ptr_eq(route, &self.route);
+            entry.members.retain(is_other);
+        }
         self.listener.remove(&self.route);
         if !self.listener.has_routes() {
             open.retain(|entry| !Arc::ptr_eq(&entry.listener, &self.listener));
@@ -115,15 +119,16 @@ impl Drop for Listening {
 
 /// Adds the route to the listener on these addresses, if there is one.
 fn join(
-    open: &[Entry],
+    open: &mut [Entry],
     addresses: &[SocketAddr],
     config: &ListeningConfig,
     route: &Arc<Route>,
 ) -> Result<Option<Arc<Listener>>, BindError> {
-    let Some(entry) = open.iter().find(|entry| entry.addresses == addresses) else {
+    let Some(entry) = open.iter_mut().find(|entry| entry.addresses == addresses) else {
         return Ok(None);
     };
     entry.accepts(config)?;
+    entry.members.push((config.name.clone(), route.clone()));
     entry.listener.add(route.clone());
     Ok(Some(entry.listener.clone()))
 }
@@ -141,7 +146,11 @@ impl Entry {
         Err(BindError::Conflict {
             address: self.addresses[0],
             name: newcomer.name.clone(),
-            other: self.name.clone(),
+            // The one that has been there for longest.
+            other: self
+                .members
+                .first()
+                .map_or_else(String::new, |(name, _)| name.clone()),
             differences: differences.join(", "),
         })
     }
