@@ -354,6 +354,68 @@ fn a_flood_from_one_address_leaves_the_others_their_places() {
     });
 }
 
+/// A connection from another of our addresses that has sent nothing.
+fn connect_from(own: [u8; 4], address: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((own, 0)).into()).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.into()
+}
+
+/// None of the three holds half of the places, and each tries for all of them. Strangers who stay silent, who speak RTMP
+/// and stay, and both at once; the publisher is between accept and C0, or between its handshake and its publish.
+#[test]
+fn floods_from_a_few_addresses_leave_the_others_their_places() {
+    const FLOODERS: [[u8; 4]; 3] = [[127, 0, 0, 2], [127, 0, 0, 3], [127, 0, 0, 4]];
+    const EACH: u64 = 100;
+    let silent = |own, address| connect_from(own, address);
+    let speaking = |own, address| peer::shake_hands_from((own, 0).into(), address).unwrap();
+    type Connect<'a> = &'a dyn Fn([u8; 4], SocketAddr) -> TcpStream;
+    let floods: [&[Connect<'_>]; 3] = [&[&silent], &[&speaking], &[&silent, &speaking]];
+    alone(|directory| {
+        for (flood, is_greeted) in floods.iter().flat_map(|f| [(f, false), (f, true)]) {
+            let recording = Recording::start(directory, "").unwrap();
+            let address = recording.address();
+            let greet = |mut publisher: TcpStream| {
+                publisher.write_all(&peer::c0_c1()).unwrap();
+                let mut answer = vec![0; 1 + 1536 + 1536];
+                publisher.read_exact(&mut answer).unwrap();
+                publisher.write_all(&answer[1..1 + 1536]).unwrap();
+                publisher
+            };
+            let attack = || -> Vec<_> {
+                let each =
+                    |n: u64| FLOODERS.map(|own| flood[n as usize % flood.len()](own, address));
+                (0..EACH).flat_map(each).collect()
+            };
+            let before = attack();
+            let mut publisher = peer::connect(address).unwrap();
+            if is_greeted {
+                publisher = greet(publisher);
+            }
+            let after = attack();
+            insist_on(&recording, "connections", 2 * 3 * EACH + 1);
+            if !is_greeted {
+                publisher = greet(publisher);
+            }
+            let commands = [
+                peer::connect_command("live"),
+                peer::publish_command("test"),
+                peer::message(peer::VIDEO, 1, PICTURE),
+            ];
+            publisher.write_all(&commands.concat()).unwrap();
+            publisher.shutdown(Shutdown::Write).unwrap();
+            let sent = Tag {
+                kind: Kind::Video,
+                timestamp: 0,
+                body: PICTURE.to_vec(),
+            };
+            insist_on_same(&[sent], &recording.finish().unwrap());
+            drop((before, after));
+        }
+    });
+}
+
 /// The application need not read its bus, nor an operator the log.
 #[test]
 fn rejections_without_end_are_counted_and_cost_nothing() {

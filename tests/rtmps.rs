@@ -575,6 +575,70 @@ fn dates_that_are_not_now_are_a_warning() {
     }
 }
 
+/// Elements share the list of listeners, which must not be locked while an application is told of something.
+#[test]
+fn who_is_told_of_an_expired_certificate_may_stop_another_element() {
+    let directory = tempfile::tempdir().unwrap();
+    let identity = Identity::with(directory.path(), |params| {
+        (params.not_before, params.not_after) = (
+            rcgen::date_time_ymd(2000, 1, 1),
+            rcgen::date_time_ymd(2001, 1, 1),
+        );
+    });
+    // What drops it would wait without end if the test fails.
+    let other = Recording::start(directory.path(), "").unwrap();
+    let other = std::mem::ManuallyDrop::new(other);
+    let properties = identity.properties();
+    let expired = Recording::prepare(directory.path(), &properties, "").unwrap();
+    let (sender, stopped) = std::sync::mpsc::channel();
+    let (to_stop, address) = (other.pipeline().clone(), other.address());
+    let bus = expired.pipeline().bus().unwrap();
+    bus.set_sync_handler(move |_, message| {
+        if message.type_() == gst::MessageType::Warning {
+            to_stop.set_state(gst::State::Null).unwrap();
+            sender.send(()).unwrap();
+        }
+        gst::BusSyncReply::Pass
+    });
+    let (started, start) = std::sync::mpsc::channel();
+    std::thread::spawn(move || started.send(expired.play()));
+    stopped.recv_timeout(DEADLINE).expect("stopped in time");
+    let expired = start.recv_timeout(DEADLINE).expect("started in time");
+    assert!(peer::connect(expired.unwrap().address()).is_ok());
+    assert!(peer::connect(address).is_err());
+    drop(std::mem::ManuallyDrop::into_inner(other));
+}
+
+/// Opening one waits for whoever writes to it.
+#[cfg(unix)]
+#[test]
+fn a_fifo_is_no_certificate() {
+    let directory = tempfile::tempdir().unwrap();
+    let identity = Identity::write_to(directory.path());
+    let fifo = directory.path().join("fifo").display().to_string();
+    let path = std::ffi::CString::new(fifo.clone()).unwrap();
+    // SAFETY: a string that ends with NUL.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+    let certificate = identity.certificate.display();
+    let key = identity.private_key.display();
+    for (properties, role) in [
+        (
+            format!("certificate-file={fifo} private-key-file={key}"),
+            "certificate",
+        ),
+        (
+            format!("certificate-file={certificate} private-key-file={fifo}"),
+            "private key",
+        ),
+    ] {
+        let (sender, reason) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(refused(&properties)));
+        let reason = reason.recv_timeout(AT_ONCE).expect("an error at once");
+        let expected = format!("can't read the {role} file '{fifo}': it is not a regular file");
+        assert!(reason.contains(&expected), "{reason}");
+    }
+}
+
 #[test]
 fn a_certificate_decides_and_not_the_scheme_of_the_location() {
     for scheme in ["rtmp", "rtmps", "rtmpserver", "rtmpsserver"] {

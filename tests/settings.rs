@@ -14,6 +14,7 @@ use gst::prelude::*;
 
 use support::client::{Client, tags};
 use support::flv::{self, Kind, Rules, Tag};
+use support::log::Log;
 use support::pipeline::Recording;
 use support::process::Process;
 
@@ -362,6 +363,138 @@ fn stats_account_for_every_tag_at_any_time() {
 
 const KEY: &str = "s3cr3tk3y";
 const TOKEN: &str = "t0k3nt0k3n";
+
+/// What somebody sees who reads the property, asks for the URI, or sends the query that dumps and demuxers send.
+fn shown(source: &gst::Element) -> [Option<String>; 3] {
+    let pad = source.static_pad("src").unwrap();
+    let mut query = gst::query::Uri::new();
+    let answered = pad.query(&mut query);
+    let uri = query.uri().filter(|_| answered).map(Into::into);
+    let handler = source.dynamic_cast_ref::<gst::URIHandler>().unwrap();
+    [
+        source.property("location"),
+        handler.uri().map(Into::into),
+        uri,
+    ]
+}
+
+fn source() -> gst::Element {
+    support::pipeline::init();
+    gst::ElementFactory::make("rtmp2serversrc").build().unwrap()
+}
+
+#[test]
+fn a_location_shows_no_secret() {
+    let source = source();
+    let none = None::<&str>;
+    for (rest, expected) in [
+        ("h", "h"),
+        ("h:1/", "h:1"),
+        ("[::1]:1/live", "[::1]:1/live"),
+        ("h/live/KEY", "h/live/***"),
+        ("h/live/KEY/", "h/live/***"),
+        ("h/live//KEY//", "h/live/***"),
+        ("h/live/inst/KEY", "h/live/inst/***"),
+        ("h/live/KEY?vhost=a/KEY", "h/live/***?***"),
+        ("h/live/KEY/?vhost=a/KEY", "h/live/***?***"),
+        ("h/live?key=KEY", "h/live?***"),
+        ("h?KEY@KEY:KEY/KEY", "h?***"),
+        ("h/live/KEY#a/KEY", "h/live/***#***"),
+        ("h/live/KEY@KEY:KEY", "h/live/***"),
+        ("u:KEY@h/live/KEY", "u:***@h/live/***"),
+        ("u:KEY%40:KEY@h:1/live", "u:***@h:1/live"),
+        ("u%40x:KEY@[::1]/live/KEY/", "u%40x:***@[::1]/live/***"),
+        ("u@h/live", "u@h/live"),
+        ("u:@h/live/KEY", "u:***@h/live/***"),
+    ] {
+        let location = format!("rtmp://{rest}");
+        source.set_property("location", &location);
+        let uri = Some(format!("rtmpserver://{expected}"));
+        let all = [Some(format!("rtmp://{expected}")), uri.clone(), uri.clone()];
+        assert_eq!(shown(&source), all, "{location}");
+        // Nor of an old one.
+        source.set_property("stream-key", none);
+        source.set_property("password", none);
+        assert_eq!(shown(&source), all, "{location}");
+        let handler = source.dynamic_cast_ref::<gst::URIHandler>().unwrap();
+        handler.set_uri(&format!("rtmpserver://{rest}")).unwrap();
+        assert_eq!(shown(&source), [uri.clone(), uri.clone(), uri]);
+    }
+    source.set_property("location", "rtmp:/live/KEY?from=http://KEY/a");
+    let location: String = source.property("location");
+    assert_eq!(location, "rtmp:///live/***?***");
+    source.set_property("location", none);
+    assert_eq!(shown(&source), [None, None, None]);
+}
+
+/// The key would be `***`, which anybody can guess.
+#[test]
+fn what_a_location_shows_can_not_be_set_again() {
+    let source = source();
+    for location in [
+        "rtmp://127.0.0.1:0/live/***",
+        "rtmp://u:***@127.0.0.1:0/live",
+    ] {
+        source.set_property("location", location);
+        assert!(source.set_state(gst::State::Paused).is_err(), "{location}");
+        source.set_state(gst::State::Null).unwrap();
+    }
+    // A password that is cut by its own @ would be shown as part of the host.
+    source.set_property("location", "rtmp://u:p@KEY@127.0.0.1:0/live");
+    assert_eq!(shown(&source), [None, None, None]);
+    let handler = source.dynamic_cast_ref::<gst::URIHandler>().unwrap();
+    handler.set_uri("rtmpserver://127.0.0.1:0/live").unwrap();
+    source.set_state(gst::State::Paused).unwrap();
+    source.set_state(gst::State::Null).unwrap();
+}
+
+/// Of what it stands for, some could be taken up at once and some could not.
+#[test]
+fn a_location_is_ignored_while_the_element_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let recording = Recording::prepare(directory.path(), "loop=true", "").unwrap();
+    let source = recording.source();
+    let none = None::<&str>;
+    source.set_property("location", "rtmp://u:p@127.0.0.1:0/live/right");
+    source.set_property("username", none);
+    source.set_property("password", none);
+    let log = Log::of(&recording);
+    for state in [gst::State::Paused, gst::State::Playing] {
+        recording.pipeline().set_state(state).unwrap();
+        let before = shown(source);
+        let said = log.find("location is ignored").len();
+        for location in [
+            Some("rtmp://u:p@127.0.0.2:1/other/wrong"),
+            Some("no location"),
+            None,
+        ] {
+            source.set_property("location", location);
+            assert_eq!(shown(source), before);
+            assert_eq!(source.property::<String>("host"), "127.0.0.1");
+            assert_eq!(source.property::<u32>("port"), 0);
+            assert_eq!(source.property::<String>("application"), "live");
+            assert_eq!(source.property::<Option<String>>("username"), None);
+        }
+        let lines = log.find("location is ignored").split_off(said);
+        assert_eq!(lines.len(), 3);
+        assert!(
+            lines
+                .iter()
+                .all(|line| line.level == gst::DebugLevel::Warning)
+        );
+    }
+    assert_eq!(answer(&recording, "other", "wrong"), NO_APPLICATION);
+    assert_eq!(answer(&recording, "live", "wrong"), WRONG_KEY);
+    assert_eq!(answer(&recording, "live", "right"), "let in");
+    // And has left nothing behind that would keep it from starting again.
+    for state in [gst::State::Ready, gst::State::Playing] {
+        recording.pipeline().set_state(state).unwrap();
+    }
+    source.send_event(gst::event::Eos::new());
+    recording.pipeline().set_state(gst::State::Ready).unwrap();
+    source.set_property("location", "rtmp://127.0.0.1:0/other");
+    assert_eq!(source.property::<String>("application"), "other");
+}
 
 /// Also runs in a process of its own, with everything logged to a file: see below.
 #[test]

@@ -222,6 +222,109 @@ fn what_can_not_be_shared_names_both_elements() {
     assert_same(&sent, &first.finish_within(AT_ONCE).unwrap());
 }
 
+/// An element with a pipeline and so a bus of its own.
+fn named(name: &str, properties: &str) -> gst::Pipeline {
+    support::pipeline::init();
+    let description = format!("rtmp2serversrc name={name} {properties} ! fakesink");
+    let pipeline = gst::parse::launch(&description).unwrap();
+    pipeline.downcast().unwrap()
+}
+
+fn port_of(pipeline: &gst::Pipeline, name: &str) -> u32 {
+    pipeline.by_name(name).unwrap().property("current-port")
+}
+
+/// Why it does not start.
+fn refused(pipeline: &gst::Pipeline) -> String {
+    assert!(pipeline.set_state(gst::State::Playing).is_err());
+    let bus = pipeline.bus().unwrap();
+    let message = bus.pop_filtered(&[gst::MessageType::Error]);
+    pipeline.set_state(gst::State::Null).unwrap();
+    match message.expect("an error").view() {
+        gst::MessageView::Error(error) => error.error().to_string(),
+        _ => unreachable!("filtered"),
+    }
+}
+
+#[test]
+fn who_is_gone_is_named_in_no_conflict() {
+    let alpha = named("alpha", "port=0");
+    alpha.set_state(gst::State::Playing).unwrap();
+    let port = port_of(&alpha, "alpha");
+    let beta = named("beta", &format!("port={port}"));
+    beta.set_state(gst::State::Playing).unwrap();
+    let gamma = named("gamma", &format!("port={port} max-connections=20"));
+    let reason = refused(&gamma);
+    assert!(reason.contains("gamma can't share"), "{reason}");
+    assert!(reason.contains("with alpha: "), "{reason}");
+    alpha.set_state(gst::State::Null).unwrap();
+    let reason = refused(&gamma);
+    assert!(reason.contains("with beta: "), "{reason}");
+    // Who comes back is behind who stayed.
+    let alpha = named("alpha", &format!("port={port}"));
+    alpha.set_state(gst::State::Playing).unwrap();
+    let reason = refused(&gamma);
+    assert!(reason.contains("with beta: "), "{reason}");
+    beta.set_state(gst::State::Null).unwrap();
+    let reason = refused(&gamma);
+    assert!(reason.contains("with alpha: "), "{reason}");
+    alpha.set_state(gst::State::Null).unwrap();
+    gamma.set_state(gst::State::Playing).unwrap();
+    gamma.set_state(gst::State::Null).unwrap();
+}
+
+/// Each way round: nobody gets a port without what was asked for, whoever was first.
+fn conflict(one: &str, other: &str, setting: &str, [of_one, of_other]: [&str; 2]) {
+    for (first, second, there, here) in [
+        (one, other, of_one, of_other),
+        (other, one, of_other, of_one),
+    ] {
+        let first = named("first", &format!("port=0 {first}"));
+        first.set_state(gst::State::Playing).unwrap();
+        let port = port_of(&first, "first");
+        let second = named("second", &format!("port={port} {second}"));
+        let reason = refused(&second);
+        for part in [
+            &format!("second can't share 0.0.0.0:{port} with first: "),
+            &format!("{setting} is {here} here and {there} there"),
+        ] {
+            assert!(reason.contains(part), "{part}: {reason}");
+        }
+        first.set_state(gst::State::Null).unwrap();
+    }
+}
+
+#[test]
+fn proxy_protocol_can_not_be_shared_with_none() {
+    let required = "proxy-protocol=required";
+    conflict(required, "", "proxy-protocol", ["required", "none"]);
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_can_not_be_shared_with_none_nor_with_another_certificate() {
+    use support::certificates::Identity;
+    let directories = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let [one, other] = directories
+        .each_ref()
+        .map(|directory| Identity::write_to(directory.path()));
+    let text = |identity: &Identity| {
+        format!(
+            "certificate {} with key {}",
+            identity.certificate.display(),
+            identity.private_key.display()
+        )
+    };
+    let (of_one, of_other) = (text(&one), text(&other));
+    conflict(&one.properties(), "", "TLS", [&of_one, "off"]);
+    conflict(
+        &one.properties(),
+        &other.properties(),
+        "TLS",
+        [&of_one, &of_other],
+    );
+}
+
 #[test]
 fn a_wrong_key_is_told_to_one_element() {
     let directory = tempfile::tempdir().unwrap();

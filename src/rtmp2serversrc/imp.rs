@@ -63,6 +63,11 @@ impl Rtmp2ServerSrc {
         lock(&self.running).as_ref().map(|r| r.route.clone())
     }
 
+    /// In PAUSED or PLAYING, or on the way there and listening already.
+    fn is_running(&self) -> bool {
+        lock(&self.running).is_some() || self.obj().current_state() > gst::State::Ready
+    }
+
     /// Who publishes now.
     pub(super) fn publisher(&self) -> Option<Arc<Publisher>> {
         self.route().and_then(|route| route.publisher())
@@ -167,6 +172,15 @@ impl ObjectImpl for Rtmp2ServerSrc {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        // Some of what it stands for could be taken up, and some could not.
+        if pspec.name() == "location" && self.is_running() {
+            gst::warning!(
+                CAT,
+                imp = self,
+                "location is ignored: it can be set in NULL and READY alone"
+            );
+            return;
+        }
         let is_live = {
             let mut settings = lock(&self.settings);
             settings.set(pspec.name(), value);
@@ -220,7 +234,7 @@ impl URIHandlerImpl for Rtmp2ServerSrc {
     }
 
     fn set_uri(&self, uri: &str) -> Result<(), glib::Error> {
-        if self.obj().current_state() > gst::State::Ready {
+        if self.is_running() {
             let text = "the URI can't be changed while the element runs";
             return Err(glib::Error::new(gst::URIError::BadState, text));
         }

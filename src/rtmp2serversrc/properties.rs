@@ -40,7 +40,7 @@ pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
                 "rtmp[s]://HOST:PORT/APPLICATION/KEY as a shorthand for host, port, application \
                  and stream-key; what is left out is any. rtmps needs certificate-file and \
                  private-key-file, and its default port is 443. USER:PASSWORD@HOST sets username \
-                 and password. Reads back without key and password",
+                 and password. Reads back with *** for key, password and query",
             )
             .mutable_ready()
             .build(),
@@ -170,7 +170,7 @@ pub(super) fn param_specs() -> Vec<glib::ParamSpec> {
             .nick("Maximum connections")
             .blurb(
                 "Open connections that do not publish; when there are more, \
-                 the oldest of them is closed",
+                 the oldest of the address that holds the most is closed",
             )
             .minimum(1)
             .default_value(DEFAULT_MAX_CONNECTIONS)
@@ -228,7 +228,6 @@ impl Settings {
             "location" => {
                 // A URL that can't be obeyed must not leave the port open to all:
                 // the error is kept for the start.
-                self.location_error = None;
                 match string() {
                     Some(location) => {
                         let schemes = ["rtmp", "rtmps", "rtmpserver", "rtmpsserver"];
@@ -236,7 +235,10 @@ impl Settings {
                             self.location_error = Some(error.message().to_owned());
                         }
                     }
-                    None => self.forget_location(),
+                    None => {
+                        self.location_error = None;
+                        self.forget_location();
+                    }
                 }
             }
             "host" => self.host = string().unwrap_or_else(|| DEFAULT_HOST.to_owned()),
@@ -266,7 +268,7 @@ impl Settings {
     /// A property's value; none for those that are not settings.
     pub fn get(&self, name: &str) -> Option<glib::Value> {
         Some(match name {
-            "location" => self.public_location().to_value(),
+            "location" => self.location.to_value(),
             "host" => self.host.to_value(),
             "port" => u32::from(self.port).to_value(),
             "application" => self.application.to_value(),

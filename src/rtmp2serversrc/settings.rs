@@ -37,8 +37,11 @@ pub enum ProxyProtocol {
 
 #[derive(Clone)]
 pub(super) struct Settings {
-    /// As it was set; host, port, application and stream key come from it.
+    /// As it may be shown, without secrets; host, port, application and stream key come
+    /// from it.
     pub location: Option<String>,
+    /// User name and password come from it as well.
+    pub location_has_login: bool,
     /// The location says rtmps: it must not be served without TLS.
     pub location_wants_tls: bool,
     /// Why the last location was not taken.
@@ -71,6 +74,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             location: None,
+            location_has_login: false,
             location_wants_tls: false,
             location_error: None,
             host: DEFAULT_HOST.to_owned(),
@@ -113,6 +117,10 @@ impl Settings {
         match (&self.username, &self.password) {
             (Some(_), None) => Some("there is a username without a password".to_owned()),
             (None, Some(_)) => Some("there is a password without a username".to_owned()),
+            // Clients put it into a query as it is.
+            (Some(user), _) if user.contains(['?', '&']) => {
+                Some("a username holds no ? and no &: no encoder could send it".to_owned())
+            }
             _ => None,
         }
     }

@@ -1,7 +1,5 @@
 //! One string for host, port, application and stream key.
 
-use std::ops::Range;
-
 use glib::{Uri, UriFlags};
 
 use super::settings::{DEFAULT_HOST, DEFAULT_PORT, Settings};
@@ -9,6 +7,9 @@ use super::settings::{DEFAULT_HOST, DEFAULT_PORT, Settings};
 /// What the element answers to in `playbin3 uri=…`. `rtmp://` is rtmp2src's: it
 /// connects to somebody else's server.
 pub(super) const PROTOCOLS: &[&str] = &["rtmpserver", "rtmpsserver"];
+
+/// What is shown instead of a secret.
+const MASK: &str = "***";
 
 /// Where clients look for rtmps:// without a port.
 const DEFAULT_TLS_PORT: u32 = 443;
@@ -29,6 +30,10 @@ impl Settings {
             return Err(glib::Error::new(gst::URIError::UnsupportedProtocol, &text));
         }
         let host = uri.host().filter(|host| !host.is_empty());
+        // It would be shown, with what is in front.
+        if host.as_ref().is_some_and(|host| host.contains('@')) {
+            return Err(bad("an @ in the user name or password is written %40"));
+        }
         let wants_tls = matches!(uri.scheme().as_str(), "rtmps" | "rtmpsserver");
         let port = match uri.port() {
             -1 if wants_tls => DEFAULT_TLS_PORT,
@@ -46,7 +51,22 @@ impl Settings {
             [application] => (Some(application.clone()), None),
             [application @ .., key] => (Some(application.join("/")), Some(key.clone())),
         };
-        self.port = u16::try_from(port).map_err(|_| bad("the port is above 65535"))?;
+        let port = u16::try_from(port).map_err(|_| bad("the port is above 65535"))?;
+        // Set again as it was read, the key would be one that anybody can guess.
+        if key.as_deref() == Some(MASK) || uri.password().as_deref() == Some(MASK) {
+            return Err(bad(
+                "it stems from reading location: *** stands for a secret",
+            ));
+        }
+        self.location = Some(public(
+            location,
+            &uri,
+            application.as_deref(),
+            key.is_some(),
+        ));
+        self.location_has_login = uri.user().is_some();
+        self.location_error = None;
+        self.port = port;
         self.host = host.map_or_else(|| DEFAULT_HOST.to_owned(), |host| host.to_string());
         self.application = application;
         self.stream_key = key;
@@ -55,14 +75,13 @@ impl Settings {
             self.password = uri.password().map(Into::into);
         }
         self.location_wants_tls = wants_tls;
-        self.location = Some(location.to_owned());
         Ok(())
     }
 
     /// Back to what is listened on without a location.
     pub fn forget_location(&mut self) {
-        if let Some(location) = self.location.take() {
-            if userinfo(&location).is_some() {
+        if self.location.take().is_some() {
+            if std::mem::take(&mut self.location_has_login) {
                 self.username = None;
                 self.password = None;
             }
@@ -75,38 +94,51 @@ impl Settings {
         }
     }
 
-    /// The location as a URI that this element answers to, however it was set.
+    /// The location as a URI that this element answers to, however it was set: for
+    /// people to read as well.
     pub fn uri(&self) -> Option<String> {
         let scheme = PROTOCOLS[usize::from(self.location_wants_tls)];
         let location = self.location.as_ref()?;
         let (_, rest) = location.split_once("://")?;
         Some(format!("{scheme}://{rest}"))
     }
-
-    /// The location for people to read: without key and password.
-    pub fn public_location(&self) -> Option<String> {
-        let mut location = self.location.clone()?;
-        if let Some((rest, _key)) = location.rsplit_once('/')
-            && self.stream_key.is_some()
-        {
-            location = format!("{rest}/***");
-        }
-        if let Some(range) = userinfo(&location)
-            && let Some((user, _password)) = location[range.clone()].split_once(':')
-        {
-            let public = format!("{user}:***");
-            location.replace_range(range, &public);
-        }
-        Some(location)
-    }
 }
 
-/// Where user name and password stand in a URI, if they do.
-fn userinfo(location: &str) -> Option<Range<usize>> {
-    let start = location.find("://")? + 3;
-    let authority = location[start..].split('/').next()?;
-    let length = authority.rfind('@')?;
-    Some(start..start + length)
+/// A location for people to read, put together from what is no secret: nobody can say
+/// what else a key may look like.
+fn public(location: &str, uri: &Uri, application: Option<&str>, has_key: bool) -> String {
+    let authority = location
+        .split_once(':')
+        .and_then(|(_, rest)| rest.strip_prefix("//"))
+        .and_then(|rest| rest.split(['/', '?', '#']).next());
+    let authority = authority.unwrap_or_default();
+    let mut public = format!("{}://", uri.scheme());
+    // Not decoded, so that it stays a URI.
+    let host = match authority.rsplit_once('@') {
+        Some((login, host)) => {
+            match login.split_once(':') {
+                Some((user, _)) => public.extend([user, ":", MASK]),
+                None => public.push_str(login),
+            }
+            public.push('@');
+            host
+        }
+        None => authority,
+    };
+    public.push_str(host);
+    if let Some(application) = application {
+        public.extend(["/", application]);
+    }
+    if has_key {
+        public.extend(["/", MASK]);
+    }
+    if uri.query().is_some() {
+        public.extend(["?", MASK]);
+    }
+    if uri.fragment().is_some() {
+        public.extend(["#", MASK]);
+    }
+    public
 }
 
 #[cfg(test)]
@@ -166,7 +198,7 @@ mod tests {
         let some = |s: &str| Some(s.to_owned());
         let mut set = |location: &str| {
             settings.set_location(location, &["rtmp"]).unwrap();
-            (of(&settings), settings.public_location().unwrap())
+            (of(&settings), settings.location.clone().unwrap())
         };
         let login = (some("u"), some("p@:s"));
         assert_eq!(
@@ -197,7 +229,7 @@ mod tests {
         gst::init().unwrap();
         let mut settings = Settings::default();
         for (location, uri) in [
-            ("rtmps://h:1/live/key", "rtmpsserver://h:1/live/key"),
+            ("rtmps://h:1/live/key", "rtmpsserver://h:1/live/***"),
             ("rtmpsserver://h:1", "rtmpsserver://h:1"),
             ("rtmp://h:1/live", "rtmpserver://h:1/live"),
             ("rtmpserver://h:1", "rtmpserver://h:1"),

@@ -2,7 +2,8 @@
 //!
 //! Who shares a listener with whom is the registry's affair.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -29,7 +30,7 @@ const ACCEPT_BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duratio
 /// What all routes of a listener have in common.
 #[derive(Debug, Clone)]
 pub struct ListenerSettings {
-    /// Connections that do not publish; when there are more, the oldest goes.
+    /// Connections that do not publish; when there are more, an old one goes.
     pub max_connections: usize,
     /// Time from accept to publish.
     pub publish_deadline: Duration,
@@ -165,30 +166,27 @@ impl Open {
     }
 
     /// Takes one of those that do not publish off its list, if there are more than
-    /// `max` now that one has come from `newcomer`: the oldest, but of its own network
-    /// if that holds more than half of the places already, so that a flood from one
-    /// place is its own enemy. Strangers get no more than half of the places at the
-    /// expense of others: who speaks RTMP is about to publish, most likely, and must
-    /// not make way for a port scan.
-    fn evict(&mut self, max: usize, newcomer: IpAddr) -> Option<Task> {
+    /// `max`: the oldest of the network that holds the most, so that a flood is its own
+    /// enemy, also one from a few places at once. Only strangers are looked at once they
+    /// hold more than half of the places: who speaks RTMP is about to publish, most
+    /// likely, and must not make way for a port scan. Before that all are, or who shakes
+    /// hands and stays could keep everybody out who comes after.
+    fn evict(&mut self, max: usize) -> Option<Task> {
         if self.idlers() <= max {
             return None;
         }
-        let network = network(newcomer);
-        let all = self.strangers.values().chain(self.idle.values());
-        let own = all.filter(|task| task.network == network).count();
-        let list = if self.strangers.len() > max.div_ceil(2) {
-            &mut self.strangers
-        } else {
-            &mut self.idle
-        };
-        let of_its_own = || list.iter().find(|(_, task)| task.network == network);
-        let oldest = match own > max.div_ceil(2) {
-            true => of_its_own().or_else(|| list.first_key_value()),
-            false => list.first_key_value(),
-        };
-        let id = *oldest?.0;
-        list.remove(&id)
+        let strangers_only = self.strangers.len() > max.div_ceil(2);
+        let idle = self.idle.iter().filter(|_| !strangers_only);
+        // Of each network: how many, and the oldest.
+        let mut held: HashMap<[u8; 8], (usize, Reverse<u64>)> = HashMap::new();
+        for (id, task) in self.strangers.iter().chain(idle) {
+            let (count, oldest) = held.entry(task.network).or_insert((0, Reverse(*id)));
+            *count += 1;
+            // The greater one, in reverse.
+            *oldest = (*oldest).max(Reverse(*id));
+        }
+        let (_, Reverse(id)) = held.into_values().max()?;
+        self.strangers.remove(&id).or_else(|| self.idle.remove(&id))
     }
 }
 
@@ -215,19 +213,10 @@ impl Listener {
     pub fn new(
         sockets: Vec<std::net::TcpListener>,
         settings: ListenerSettings,
+        certificates: Option<Arc<Certificates>>,
         first: Arc<Route>,
     ) -> Result<Self, BindError> {
         let runtime = super::runtime().map_err(BindError::Runtime)?;
-        let certificates = match &settings.tls {
-            Some(files) => {
-                let (certificates, news) = Certificates::load(files.clone())?;
-                if let Some(news) = news {
-                    first.observer().certificate(&news);
-                }
-                Some(Arc::new(certificates))
-            }
-            None => None,
-        };
         let shared = Arc::new(Shared {
             routes: Mutex::new(vec![first]),
             settings,
@@ -415,7 +404,7 @@ impl Shared {
         };
         open.strangers.insert(id, task);
         let max = self.settings.max_connections.max(1);
-        let evicted: Vec<_> = std::iter::from_fn(|| open.evict(max, peer.ip())).collect();
+        let evicted: Vec<_> = std::iter::from_fn(|| open.evict(max)).collect();
         drop(open);
         for task in evicted {
             task.handle.abort();

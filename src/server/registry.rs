@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::bind::{self, BindError};
 use super::listener::{Listener, ListenerSettings, ListenerStats};
 use super::routing::Route;
+use super::tls::Certificates;
 
 /// Where a route is to be reached, and on what terms.
 #[derive(Debug, Clone)]
@@ -29,8 +30,8 @@ pub struct Listening {
 
 /// A listener that is open.
 struct Entry {
-    /// Who opened it.
-    name: String,
+    /// Who shares it now, by name, in the order in which they came.
+    members: Vec<(String, Arc<Route>)>,
     /// As its host resolved, with the port in use: addresses of a family that the
     /// machine lacks are not listened on, but asked for by the next one as well.
     addresses: Vec<SocketAddr>,
@@ -39,7 +40,8 @@ struct Entry {
 
 /// Held while a socket is bound or closed, so that who starts while the last one
 /// stops neither finds the port busy nor joins a listener that is closing. Names
-/// are resolved before.
+/// are resolved and files are read before, for they may take their time, and
+/// observers are told after: they call the application, which may stop another.
 static OPEN: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 
 fn open() -> MutexGuard<'static, Vec<Entry>> {
@@ -51,23 +53,36 @@ impl Listening {
     /// is of binding only; what fails later goes to the route's observer.
     pub fn start(config: ListeningConfig, route: Arc<Route>) -> Result<Self, BindError> {
         let mut addresses = bind::resolve(&config.host, config.port)?;
+        if let Some(listener) = join(&mut open(), &addresses, &config, &route)? {
+            return Ok(Self { listener, route });
+        }
+        let (certificates, news) = match &config.settings.tls {
+            Some(files) => {
+                let (certificates, news) = Certificates::load(files.clone())?;
+                (Some(Arc::new(certificates)), news)
+            }
+            None => (None, None),
+        };
         let mut open = open();
-        if let Some(entry) = open.iter().find(|entry| entry.addresses == addresses) {
-            entry.accepts(&config)?;
-            let listener = entry.listener.clone();
-            listener.add(route.clone());
+        // Somebody may have been faster.
+        if let Some(listener) = join(&mut open, &addresses, &config, &route)? {
             return Ok(Self { listener, route });
         }
         let sockets = bind::bind(&addresses)?;
-        let listener = Arc::new(Listener::new(sockets, config.settings, route.clone())?);
+        let listener = Listener::new(sockets, config.settings, certificates, route.clone())?;
+        let listener = Arc::new(listener);
         for address in &mut addresses {
             address.set_port(listener.port());
         }
         open.push(Entry {
-            name: config.name,
+            members: vec![(config.name, route.clone())],
             addresses,
             listener: listener.clone(),
         });
+        drop(open);
+        if let Some(news) = news {
+            route.observer().certificate(&news);
+        }
         Ok(Self { listener, route })
     }
 
@@ -90,12 +105,32 @@ impl Listening {
 impl Drop for Listening {
     fn drop(&mut self) {
         let mut open = open();
+        for entry in open.iter_mut() {
+            let is_other = |(_, route): &(_, _)| !Arc::ptr_eq(route, &self.route);
+            entry.members.retain(is_other);
+        }
         self.listener.remove(&self.route);
         if !self.listener.has_routes() {
             open.retain(|entry| !Arc::ptr_eq(&entry.listener, &self.listener));
             self.listener.close();
         }
     }
+}
+
+/// Adds the route to the listener on these addresses, if there is one.
+fn join(
+    open: &mut [Entry],
+    addresses: &[SocketAddr],
+    config: &ListeningConfig,
+    route: &Arc<Route>,
+) -> Result<Option<Arc<Listener>>, BindError> {
+    let Some(entry) = open.iter_mut().find(|entry| entry.addresses == addresses) else {
+        return Ok(None);
+    };
+    entry.accepts(config)?;
+    entry.members.push((config.name.clone(), route.clone()));
+    entry.listener.add(route.clone());
+    Ok(Some(entry.listener.clone()))
 }
 
 impl Entry {
@@ -111,7 +146,11 @@ impl Entry {
         Err(BindError::Conflict {
             address: self.addresses[0],
             name: newcomer.name.clone(),
-            other: self.name.clone(),
+            // The one that has been there for longest.
+            other: self
+                .members
+                .first()
+                .map_or_else(String::new, |(name, _)| name.clone()),
             differences: differences.join(", "),
         })
     }

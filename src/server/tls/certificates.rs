@@ -200,6 +200,12 @@ fn read_file(role: Role, file: &Path) -> Result<Vec<u8>, CertificateError> {
         file: file.to_owned(),
         source,
     };
+    // Opening a FIFO waits for somebody who writes to it, and a device may have no end.
+    let kind = fs::metadata(file).map_err(failed)?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        let text = "it is not a regular file";
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, text)));
+    }
     let mut bytes = Vec::new();
     let opened = File::open(file).map_err(failed)?;
     opened
