@@ -379,6 +379,7 @@ fn half_a_login_does_not_start() {
     for (properties, said) in [
         ("username=alice", "a username without a password"),
         ("password=p", "a password without a username"),
+        ("username=a?b password=p", "a username holds no ?"),
         (
             "location=rtmp://alice@127.0.0.1:0/live",
             "a username without a password",
