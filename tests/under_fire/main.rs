@@ -127,6 +127,15 @@ fn publish(address: SocketAddr, watch: &Mutex<Watch>, time: Duration) -> u32 {
     n
 }
 
+/// As an application does that reads its messages: unread ones would stay for ever, several of each of the publishers.
+fn read_messages(pipeline: &gst::Pipeline) {
+    let bus = pipeline.bus().unwrap();
+    bus.set_sync_handler(|_, message| match message.type_() {
+        gst::MessageType::Eos | gst::MessageType::Error => gst::BusSyncReply::Pass,
+        _ => gst::BusSyncReply::Drop,
+    });
+}
+
 fn median(of: &[usize]) -> usize {
     let mut sorted = of.to_vec();
     sorted.sort();
@@ -164,6 +173,7 @@ fn a_publisher_under_fire_is_complete() {
             }
             gst::PadProbeReturn::Ok
         });
+    read_messages(&pipeline);
     pipeline.set_state(gst::State::Playing).unwrap();
     let port: u32 = source.property("current-port");
     let address = SocketAddr::from(([127, 0, 0, 1], port as u16));
@@ -172,6 +182,7 @@ fn a_publisher_under_fire_is_complete() {
          ! fakesink sync=false async=false"
     ));
     let others = others.unwrap().downcast::<gst::Pipeline>().unwrap();
+    read_messages(&others);
     others.set_state(gst::State::Playing).unwrap();
     let descriptors_before = descriptors().len();
 
