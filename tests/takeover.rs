@@ -11,7 +11,7 @@ use support::client::{Client, Status, tags};
 use support::flv::{self, Rules, Tag};
 use support::host::Host;
 use support::pipeline::{DEADLINE, Recording, wait_until};
-use support::publishers::{copy_to, live_to, read_flv, write_live_file};
+use support::publishers::{copy_to, ffmpeg_tee, live_to, read_flv, write_live_file};
 
 const AT_ONCE: Duration = Duration::from_secs(2);
 /// Silence that makes a publisher idle.
@@ -367,22 +367,34 @@ fn without_timeout_a_cut_link_is_found_by_keepalive() {
     assert!(reason.contains("the socket failed"), "{reason}");
 }
 
+/// Real encoders that send little, for much longer than `timeout`; and 20 s of nothing within the default one.
 #[test]
 fn slow_publishers_stay() {
-    // A frame a second, sound alone, and 20 s of nothing: at the limit set below, and then some.
-    let directory = tempfile::tempdir().unwrap();
-    let recording = record(&directory, "");
-    let mut client = Client::publisher(recording.address()).unwrap();
-    let sent = tags(20, 1000);
-    for (n, tag) in sent.iter().enumerate() {
-        let pause = match n {
-            4 => Duration::from_secs(20),
-            5..8 => Duration::from_secs(1),
-            _ => Duration::ZERO,
-        };
-        std::thread::sleep(pause);
-        client.send(tag).unwrap();
-    }
-    client.close().unwrap();
-    assert_same(&sent, &recording.finish_within(AT_ONCE).unwrap());
+    let slow = |arguments: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        let recording = record(&directory, "timeout=3");
+        let arguments = arguments.split_ascii_whitespace().map(str::to_owned);
+        let publisher = ffmpeg_tee(arguments.collect(), recording.port(), directory.path());
+        let sent = publisher.unwrap().finish().unwrap();
+        assert!(sent.len() > 8, "{}", sent.len());
+        assert_same(&sent, &recording.finish_within(AT_ONCE).unwrap());
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            slow(
+                "-re -f lavfi -i testsrc=size=160x120:rate=1 -t 10 -map 0 \
+                 -c:v libx264 -preset ultrafast -tune zerolatency -threads 1",
+            );
+        });
+        scope.spawn(|| slow("-re -f lavfi -i sine=frequency=440 -t 10 -map 0 -c:a aac"));
+        let directory = tempfile::tempdir().unwrap();
+        let recording = record(&directory, "");
+        let mut client = Client::publisher(recording.address()).unwrap();
+        let sent = tags(20, 1000);
+        client.send_all(&sent[..10]).unwrap();
+        std::thread::sleep(Duration::from_secs(20));
+        client.send_all(&sent[10..]).unwrap();
+        client.close().unwrap();
+        assert_same(&sent, &recording.finish_within(AT_ONCE).unwrap());
+    });
 }

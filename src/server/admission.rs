@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
+
 use super::event::Rejection;
 use super::listener::{Slot, Standing};
 use super::login::Credentials;
@@ -18,6 +20,10 @@ const DECISION: Duration = Duration::from_secs(5);
 /// into the queue. A pipeline that does not take them has no use for the next
 /// publisher either.
 const SUCCESSION: Duration = Duration::from_secs(5);
+
+/// How long somebody waits while the host application thinks about others: longer than
+/// about one of them. Without that, who guesses keys would keep everybody else out.
+const TURN: Duration = Duration::from_secs(8);
 
 /// How often a route is looked for anew when somebody else got it first, or the
 /// one who had it left by itself.
@@ -47,46 +53,39 @@ pub(super) struct Candidate<'a> {
 impl Candidate<'_> {
     /// Finds a route, asks whoever watches it, and takes it, from another publisher
     /// if its policy says so.
-    ///
-    /// A route stays free while its watcher thinks: else who guesses keys would keep it
-    /// from everybody else. So several may be thought about at a time, and the first one
-    /// that gets a yes has it.
     pub async fn admit(&mut self) -> Result<Publication, Refusal> {
         let mut movers = Movers::ByPolicy;
-        let mut said_yes: Vec<Arc<Route>> = Vec::new();
-        for _ in 0..ATTEMPTS {
+        let mut attempts = 0;
+        let turn = Instant::now() + TURN;
+        while attempts < ATTEMPTS {
             let routes = self.slot.shared.routes();
             let found = routing::find(&routes, self.request, self.login, movers);
             let (route, claimed) = match found {
                 Found::Refused { rejection, closest } => {
                     return Err(Refusal::Rejected { rejection, closest });
                 }
-                Found::Free(claim) => {
-                    let route = claim.route().clone();
-                    let approved = said_yes.iter().any(|yes| Arc::ptr_eq(yes, &route));
-                    let claimed = match route.watched_gate() {
-                        Some(_) if !approved => {
-                            drop(claim);
-                            match self.ask(&route).await {
-                                Ok(()) => {
-                                    said_yes.push(route);
-                                    continue;
-                                }
-                                Err(rejection) => Err(rejection.into()),
-                            }
-                        }
-                        // Nobody makes way with a route in its hands, nor takes one on the
-                        // way out: that would be the end of a publication, and so of the
-                        // stream.
-                        _ => self.stand().map(|()| claim),
+                Found::Undecided(route) => {
+                    // In the order in which they came.
+                    let waited = tokio::select! {
+                        waited = timeout_at(turn, route.decided()) => waited.map_err(|_| Rejection::Busy),
+                        () = self.socket.hung_up() => Err(Rejection::Gone),
                     };
-                    (route, claimed)
+                    match waited {
+                        Ok(()) => continue,
+                        Err(rejection) => (route, Err(rejection.into())),
+                    }
+                }
+                Found::Free(claim) => {
+                    attempts += 1;
+                    let route = claim.route().clone();
+                    (route, self.take(claim).await)
                 }
                 Found::Busy {
                     route,
                     incumbent,
                     policy,
                 } => {
+                    attempts += 1;
                     let claimed = self.succeed(&route, &incumbent, policy).await;
                     (route, claimed)
                 }
@@ -118,6 +117,16 @@ impl Candidate<'_> {
             rejection: Rejection::Busy,
             closest: None,
         })
+    }
+
+    /// A route that was free. It is kept meanwhile: what the application decides may be
+    /// about this element and no other.
+    async fn take(&mut self, claim: Claim) -> Result<Claim, Unclaimed> {
+        // Nobody makes way with a route in its hands, nor takes one on the way out:
+        // that would be the end of a publication, and so of the stream.
+        self.stand()?;
+        self.ask(claim.route()).await?;
+        Ok(claim)
     }
 
     /// A route on which somebody publishes. It stays there until all is decided.

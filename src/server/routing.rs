@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use subtle::{Choice, ConstantTimeEq};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::event::{Observer, Rejection};
 use super::login::Credentials;
@@ -82,6 +82,8 @@ pub struct Route {
     state: Mutex<State>,
     latest: Mutex<Option<Arc<Publisher>>>,
     takeovers: AtomicU64,
+    /// Wakes those that wait until it is known who gets the route.
+    decided: Notify,
 }
 
 #[derive(Debug)]
@@ -122,6 +124,7 @@ impl Route {
             state: Mutex::new(State::Free),
             latest: Mutex::new(None),
             takeovers: AtomicU64::new(0),
+            decided: Notify::new(),
         }
     }
 
@@ -162,6 +165,7 @@ impl Route {
     pub fn end(&self) {
         let before = std::mem::replace(&mut *lock(&self.state), State::Ended);
         self.queue.close();
+        self.decided.notify_waiters();
         // One that is silent would not notice before its timeout.
         if let State::Busy {
             publisher: Some(publisher),
@@ -185,6 +189,28 @@ impl Route {
         if let State::Busy { publisher, .. } = &mut *lock(&self.state) {
             *publisher = Some(by.clone());
             *lock(&self.latest) = Some(by.clone());
+        }
+        self.decided.notify_waiters();
+    }
+
+    /// Whether it is kept for somebody who is not let in yet.
+    fn is_undecided(&self) -> bool {
+        matches!(
+            &*lock(&self.state),
+            State::Busy {
+                publisher: None,
+                ..
+            }
+        )
+    }
+
+    /// Waits until that is decided.
+    pub(super) async fn decided(&self) {
+        let mut decided = std::pin::pin!(self.decided.notified());
+        // Registered before the look, or what comes in between is missed.
+        decided.as_mut().enable();
+        if self.is_undecided() {
+            decided.await;
         }
     }
 
@@ -368,6 +394,7 @@ impl Drop for Claim {
         } else if let state @ State::Busy { .. } = &mut *lock(&route.state) {
             *state = State::Free;
         }
+        route.decided.notify_waiters();
     }
 }
 
@@ -398,6 +425,9 @@ pub(super) enum Found {
         incumbent: Arc<Publisher>,
         policy: PublisherPolicy,
     },
+    /// All are busy, but this one may be free again soon: the application has yet to say
+    /// whether who asked first may have it.
+    Undecided(Arc<Route>),
     /// None is to be had. The route is the one that came closest, whose element
     /// shall hear of it: one, or a wrong key would ring two hundred bells.
     Refused {
@@ -465,12 +495,17 @@ pub(super) fn find(
     }
     // The narrowest, then who has been silent for longest.
     let best = movable.iter().max_by_key(|m| (m.specificity, m.silence));
-    match (best, refused) {
-        (Some(best), _) => best.found(),
-        (None, (rejection, closest)) => Found::Refused {
-            rejection,
-            closest: closest.cloned(),
-        },
+    if let Some(best) = best {
+        return best.found();
+    }
+    let (rejection, closest) = refused;
+    let undecided = matching.iter().find(|(_, route)| route.is_undecided());
+    if let (Rejection::Busy, Some((_, route))) = (rejection, undecided) {
+        return Found::Undecided(Arc::clone(route));
+    }
+    Found::Refused {
+        rejection,
+        closest: closest.cloned(),
     }
 }
 

@@ -58,6 +58,7 @@ fn claim_as(
     match super::find(routes, request, login, Movers::ByPolicy) {
         Found::Free(claim) => Ok(claim),
         Found::Refused { rejection, .. } => Err(rejection),
+        Found::Undecided(_) => Err(Rejection::Busy),
         Found::Busy { .. } => panic!("the policy is to reject"),
     }
 }
@@ -192,7 +193,7 @@ fn a_route_that_is_taken_over_goes_on() {
         ));
         drop(first);
         let succeeded = succession.try_recv().unwrap();
-        assert!(matches!(find(&routes, &request), Found::Refused { .. }));
+        assert!(matches!(find(&routes, &request), Found::Undecided(_)));
         let second = begin(succeeded, 2, &request);
         assert_eq!(second.publisher().taken_from, Some(peer(1)));
         assert_eq!(route.takeovers(), 1);
