@@ -10,6 +10,12 @@ from gi.repository import GLib, Gst  # noqa: E402
 Gst.init(None)
 
 
+def say(*words):
+    """A whole line: print() writes its end apart, and another thread may come between."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
 class Application:
     def __init__(self, properties, sink):
         self.pipeline = Gst.parse_launch(
@@ -38,5 +44,5 @@ class Application:
         self.pipeline.set_state(Gst.State.PLAYING)
         self.loop.run()
         counters = {name: self.stat(name) for name in ("received", "pushed", "queued", "withheld")}
-        print(*(f"{name} {value}" for name, value in counters.items()))
+        say(*(f"{name} {value}" for name, value in counters.items()))
         self.pipeline.set_state(Gst.State.NULL)

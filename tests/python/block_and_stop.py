@@ -2,7 +2,7 @@
 
 import threading
 
-from application import Application, Gst
+from application import Application, Gst, say
 
 application = Application("loop=true", "fakesink")
 release = threading.Event()
@@ -11,13 +11,13 @@ stopped = threading.Event()
 
 def decide(source, caller):
     if caller.get_string("stream-key") == "block":
-        print("blocks")
+        say("blocks")
         release.wait()
         return True
-    print("stops")
+    say("stops")
     application.pipeline.set_state(Gst.State.NULL)
     application.pipeline = application.source = None
-    print("stopped")
+    say("stopped")
     stopped.set()
     return True
 
@@ -30,4 +30,4 @@ stopped.wait()
 # Only now, so that one of them was blocked all the time.
 release.set()
 if gone.wait(20):
-    print("gone")
+    say("gone")
