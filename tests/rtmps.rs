@@ -396,23 +396,12 @@ fn a_new_certificate_that_is_broken_leaves_the_former_one() {
 
 fn first_pem(identity: &Identity) -> String {
     let der = identity.own.to_vec();
-    rcgen_pem("CERTIFICATE", &der)
+    pem_of("CERTIFICATE", &der)
 }
 
 /// PEM of anything.
-fn rcgen_pem(label: &str, der: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in der.chunks(3) {
-        let bits = three
-            .iter()
-            .fold(0, |bits, byte| bits << 8 | u32::from(*byte));
-        let bits = bits << (8 * (3 - three.len()));
-        for n in 0..=three.len() {
-            text.push(DIGITS[(bits >> (18 - 6 * n)) as usize & 63].into());
-        }
-        text.push_str(&"=="[..3 - three.len()]);
-    }
+fn pem_of(label: &str, der: &[u8]) -> String {
+    let text = data_encoding::BASE64.encode(der);
     let lines: Vec<_> = text
         .as_bytes()
         .chunks(64)
@@ -450,12 +439,9 @@ fn errors_say_which_file_and_why() {
     let empty = made("empty.pem", "");
     let prose = made("prose.pem", "not a certificate\n");
     let cut = made("cut.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n");
-    let no_der = made("no-der.pem", &rcgen_pem("CERTIFICATE", b"no DER"));
-    let no_key = made("no-key.pem", &rcgen_pem("PRIVATE KEY", b"no DER"));
-    let encrypted = made(
-        "encrypted.pem",
-        &rcgen_pem("ENCRYPTED PRIVATE KEY", b"secret"),
-    );
+    let no_der = made("no-der.pem", &pem_of("CERTIFICATE", b"no DER"));
+    let no_key = made("no-key.pem", &pem_of("PRIVATE KEY", b"no DER"));
+    let encrypted = made("encrypted.pem", &pem_of("ENCRYPTED PRIVATE KEY", b"secret"));
     let old_encrypted = made(
         "old.pem",
         "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
