@@ -9,9 +9,10 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use core_support::strangers::strangers;
 use core_support::wire::{
-    AUDIO, COMMAND, SET_CHUNK_SIZE, USER_CONTROL, VIDEO, call, command, connect, control, fmt0,
-    handshake, message, object, text, until_published,
+    AUDIO, SET_CHUNK_SIZE, USER_CONTROL, VIDEO, command, connect, control, fmt0, handshake,
+    message, text, until_published,
 };
 use core_support::{Seen, Server};
 use gstrtmp2server::rtmp::Error;
@@ -49,44 +50,6 @@ fn cpu_time() -> Duration {
     let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     assert_eq!(result, 0);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-/// The dearest things that a stranger can say and be kept for. It reads no answer.
-fn strangers() -> Vec<(&'static str, Vec<u8>)> {
-    let connect_to = |app: &[u8]| {
-        let mut body = call(
-            "connect",
-            1.0,
-            vec![object([("tcUrl", text("rtmp://host/"))])],
-        );
-        // Behind the last property, and before the end of the object.
-        let end = body.len() - 3;
-        let length = (app.len() as u16).to_be_bytes();
-        body.splice(end..end, [b"\0\x03app\x02", &length[..], app].concat());
-        message(COMMAND, 0, 0, &body)
-    };
-    let names = [handshake(), connect_to(&[b'x'; 15_000])].concat();
-    let chunk_size = control(SET_CHUNK_SIZE, 129);
-    let unfinished =
-        (10..73u32).flat_map(|id| [fmt0(id, 0, 10_000, AUDIO, 1), vec![1; 129]].concat());
-    let unfinished: Vec<u8> = unfinished.collect();
-    let pings = message(USER_CONTROL, 0, 0, &[0, 6, 0, 0, 0, 1]).repeat(700);
-    let all = [&names[..], &pings, &chunk_size, &unfinished].concat();
-    vec![
-        ("half a handshake", handshake()[..2000].to_vec()),
-        ("a handshake", handshake()),
-        ("long names", names),
-        (
-            "unfinished messages",
-            [handshake(), chunk_size, unfinished].concat(),
-        ),
-        (
-            "chatter",
-            [handshake(), message(99, 0, 0, &[0; 100]).repeat(2000)].concat(),
-        ),
-        ("pings", [handshake(), pings].concat()),
-        ("all of it", all),
-    ]
 }
 
 /// Whatever it sends, a connection that has not published costs some tens of KiB. How many there may be is a property.
@@ -127,7 +90,7 @@ fn a_stranger_costs_little_whatever_it_sends() {
         );
         let each = resident_bytes().saturating_sub(before) / MANY;
         println!("{what}: {} KiB each", each / KIB);
-        assert!(each < 96 * KIB, "{what}: {each} bytes each");
+        assert!(each < 48 * KIB, "{what}: {each} bytes each");
         drop(open);
     }
 }

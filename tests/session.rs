@@ -392,7 +392,7 @@ fn the_peers_acknowledgements_are_noted() {
 
 #[test]
 fn a_peer_that_never_reads_is_cut_off() {
-    let limit = Limits::default().max_stranger_bytes / 2;
+    let limit = Limits::default().max_stranger_bytes;
     let mut session = Session::new(config(Limits::default()), [7; 32]);
     let mut input = [handshake(), connect()].concat();
     for _ in 0..10_000 {

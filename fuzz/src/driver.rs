@@ -198,10 +198,10 @@ fn weigh(limits: &Limits, mut input: &[u8]) {
 fn seen(event: Event) -> Seen {
     match event {
         Event::Connect(connect) => Seen::Connected {
-            app: connect.app.clone(),
+            app: connect.app().to_owned(),
         },
         Event::Publish(request) => Seen::Publish {
-            app: request.app,
+            app: request.app().to_owned(),
             key: request.stream_key,
         },
         Event::Media(media) => {

@@ -15,6 +15,8 @@ pub enum Error {
     NoSuchMessage(u32),
     #[error("a message of {declared} bytes is larger than the {limit} allowed here")]
     MessageTooLarge { declared: usize, limit: usize },
+    #[error("a command with {len} bytes of text is larger than the {limit} allowed here")]
+    TooMuchText { len: usize, limit: usize },
     #[error("{limit} bytes of unfinished messages are all that a connection may have")]
     TooMuchUnfinished { limit: usize },
     #[error("{limit} bytes came and no publish was accepted")]

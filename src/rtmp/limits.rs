@@ -10,10 +10,10 @@ pub struct Limits {
     /// Bytes of messages begun and not finished, over all chunk streams of an
     /// accepted publisher. Must hold one message of `max_message_size`.
     pub max_unfinished: usize,
-    /// The same two bounds until a publish was accepted, and for every command,
-    /// and half of it for the answers that wait for a stranger: it may cost a few
-    /// times this much and no more. Real `connect` commands stay below 4 KiB even with
-    /// signed tokens in several places.
+    /// The same two bounds until a publish was accepted, and for every command, the
+    /// texts of `connect` and `publish` (which are kept), and the answers that wait
+    /// for a stranger: it may cost a few times this much and no more. Real `connect`
+    /// commands stay below 5 KiB even with signed tokens in several places.
     pub max_stranger_bytes: usize,
     /// Bytes that a peer may send in all until a publish was accepted. What a
     /// stranger says is cheap to refuse and not free; a message is a byte at
@@ -39,7 +39,7 @@ impl Limits {
             max_message_size: size,
             // One message of full size and, interleaved with it, ordinary ones.
             max_unfinished: size.saturating_add(1 << 20),
-            max_stranger_bytes: 16 << 10,
+            max_stranger_bytes: 8 << 10,
             max_stranger_total: 256 << 10,
             max_chunk_streams: 128,
             max_output: 64 << 10,

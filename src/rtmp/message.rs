@@ -59,7 +59,7 @@ pub struct Body {
 
 impl Body {
     /// The smallest room worth an allocation.
-    const MIN_GROWTH: usize = 256;
+    const MIN_GROWTH: usize = 64;
 
     pub(crate) fn new(headroom: usize) -> Self {
         Self {

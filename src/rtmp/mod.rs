@@ -24,7 +24,7 @@
 //!                     println!("{} came", connect.flash_ver);
 //!                     session.accept_connect();
 //!                 }
-//!                 Event::Publish(request) if request.app == "live" => session.accept_publish(),
+//!                 Event::Publish(request) if request.app() == "live" => session.accept_publish(),
 //!                 Event::Publish(_) => session.reject_publish("NetStream.Publish.Denied", "no such application"),
 //!                 Event::Media(media) => println!("{:?} at {} ms", media.kind, media.timestamp),
 //!                 Event::Unpublish(reason) => println!("ended by {reason}"),

@@ -10,8 +10,6 @@ use crate::amf0::{Object, Value};
 /// who read it on, that is where a text ends.
 #[derive(Clone, Default, PartialEq)]
 pub struct Connect {
-    /// Application without query and outer slashes: `live` of `/live/?vhost=a`.
-    pub app: String,
     /// `app` as the client sent it. The query may hold a token or the response of a
     /// login. Never log it.
     pub app_as_sent: String,
@@ -31,11 +29,8 @@ impl Connect {
             let value = object.get(name).and_then(Value::as_str);
             without_nul(value.unwrap_or_default())
         };
-        let app = string("app");
-        let (name, _query) = app.split_once('?').unwrap_or((&app, ""));
         Self {
-            app: name.trim_matches('/').to_owned(),
-            app_as_sent: app,
+            app_as_sent: string("app"),
             tc_url: string("tcUrl"),
             flash_ver: string("flashVer"),
             object_encoding: object
@@ -46,17 +41,28 @@ impl Connect {
         }
     }
 
+    /// Application without query and outer slashes: `live` of `/live/?vhost=a`.
+    pub fn app(&self) -> &str {
+        let (app, _query) = split_query(&self.app_as_sent);
+        app.trim_matches('/')
+    }
+
     /// What followed the first `?` in the application, without it.
     pub fn app_query(&self) -> &str {
-        let query = self.app_as_sent.split_once('?');
-        query.map_or("", |(_, query)| query)
+        split_query(&self.app_as_sent).1
     }
 
     /// The application for people to read, before it is known whether its last part
     /// is the stream key: without that part, if there are several.
     pub fn public_app(&self) -> &str {
-        self.app.rsplit_once('/').map_or(&self.app, |(app, _)| app)
+        let app = self.app();
+        app.rsplit_once('/').map_or(app, |(app, _)| app)
     }
+}
+
+/// What is before and what is behind the first `?`.
+fn split_query(text: &str) -> (&str, &str) {
+    text.split_once('?').unwrap_or((text, ""))
 }
 
 /// Leaves out everything that may hold a key, a token or a login: people log with
@@ -79,8 +85,6 @@ fn without_nul(text: &str) -> String {
 /// A `publish` command that waits for a decision (RTMP 1.0, section 7.2.2.6).
 #[derive(Clone, PartialEq)]
 pub struct PublishRequest {
-    /// Application, as in [`Connect::app`].
-    pub app: String,
     /// The publishing name without its query: the secret. Never log it.
     pub stream_key: String,
     /// What followed a `?` in the publishing name, without it. May hold a token.
@@ -91,9 +95,8 @@ pub struct PublishRequest {
 impl PublishRequest {
     pub(crate) fn new(connect: Arc<Connect>, name: &str) -> Self {
         let name = without_nul(name);
-        let (key, query) = name.split_once('?').unwrap_or((&name, ""));
+        let (key, query) = split_query(&name);
         Self {
-            app: connect.app.clone(),
             stream_key: key.to_owned(),
             query: query.to_owned(),
             connect,
@@ -102,12 +105,17 @@ impl PublishRequest {
 }
 
 impl PublishRequest {
+    /// The application, as in [`Connect::app`].
+    pub fn app(&self) -> &str {
+        self.connect.app()
+    }
+
     /// The application for people to read. Some put the whole URL where only the
     /// server belongs: then the application's last part is the key.
     pub fn public_app(&self) -> &str {
-        match self.app.rsplit_once('/') {
+        match self.app().rsplit_once('/') {
             Some((app, _key)) if self.stream_key.is_empty() => app,
-            _ => &self.app,
+            _ => self.app(),
         }
     }
 }
@@ -162,7 +170,7 @@ mod tests {
             ("live/inst/", "live/inst", ""),
         ] {
             let connect = connect(sent);
-            assert_eq!((connect.app.as_str(), connect.app_query()), (app, query));
+            assert_eq!((connect.app(), connect.app_query()), (app, query));
             assert_eq!(connect.app_as_sent, sent);
         }
     }

@@ -89,7 +89,7 @@ pub(super) fn connecting(
     username: Option<&str>,
 ) -> gst::Structure {
     caller(peer, tls, request.public_app(), &request.connect)
-        .field("application", &request.app)
+        .field("application", request.app())
         .field("stream-key", &request.stream_key)
         .field("query", &request.query)
         .field("tc-url", without_login(&request.connect.tc_url))

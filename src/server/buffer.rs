@@ -43,30 +43,31 @@ impl ReadBuffer {
 
     /// Whether there is no room for another read.
     pub fn is_full(&self) -> bool {
-        !self.bytes.is_empty() && self.end - self.start == self.bytes.len()
+        self.unread().len() >= self.bytes.len().max(MIN)
     }
 
-    /// Gives memory back: all of it if nothing is in it, else down to what a connection
-    /// starts with if that is enough.
+    /// Gives all memory back that [`unread`](Self::unread) does not need.
     pub fn release(&mut self) {
-        if self.start == self.end {
-            *self = Self::new();
-        } else if self.bytes.len() > MIN && self.unread().len() < MIN {
-            let _ = self.room();
-            self.bytes.truncate(MIN);
-            self.bytes.shrink_to_fit();
-            self.small_reads = 0;
+        if self.unread().len() < self.bytes.len() {
+            let bytes = self.unread().to_vec();
+            *self = Self {
+                start: 0,
+                end: bytes.len(),
+                bytes,
+                small_reads: 0,
+            };
         }
     }
 
     /// Room for the next read; none if the buffer [is full](Self::is_full).
     pub fn room(&mut self) -> &mut [u8] {
-        if self.bytes.is_empty() {
-            self.bytes = vec![0; MIN];
-        }
         self.bytes.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
+        if self.bytes.len() < MIN {
+            self.bytes.reserve_exact(MIN - self.bytes.len());
+            self.bytes.resize(MIN, 0);
+        }
         &mut self.bytes[self.end..]
     }
 
@@ -131,12 +132,10 @@ mod tests {
     }
 
     #[test]
-    fn only_an_empty_buffer_is_released() {
+    fn an_empty_buffer_costs_nothing() {
         let mut buffer = ReadBuffer::new();
         assert!(!buffer.is_full());
         read(&mut buffer, &[7; 100]);
-        buffer.release();
-        assert_eq!(buffer.unread(), [7; 100]);
         buffer.keep(0);
         buffer.release();
         assert_eq!(buffer.bytes.capacity(), 0);
@@ -158,8 +157,11 @@ mod tests {
             buffer.keep(left);
             buffer.release();
             assert_eq!(buffer.unread(), &sent[sent.len() - left..]);
-            assert_eq!(buffer.bytes.capacity() == MIN, left < MIN);
+            assert_eq!(buffer.bytes.capacity(), left);
+            assert_eq!(buffer.is_full(), left == MIN);
         }
+        assert_eq!(buffer.room().len(), MIN - 5);
+        assert_eq!(buffer.unread(), &sent[sent.len() - 5..]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Buf;
+use bytes::{Buf, BytesMut};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -271,6 +271,10 @@ impl Connection {
         if !matches!(self.phase, Phase::Publishing { .. }) {
             // Thousands may wait like this, and none of them for a burst.
             self.input.release();
+            self.socket.release();
+            if self.session.output().is_empty() {
+                *self.session.output_mut() = BytesMut::new();
+            }
         }
         let deadline = self.deadline(Instant::now());
         let interest = match (self.session.output().is_empty(), self.input.is_full()) {
@@ -339,6 +343,7 @@ impl Connection {
         // Nothing is read any more but into the void.
         self.input.keep(0);
         self.input.release();
+        self.socket.release();
         // Who closed, or was given its time already, reads nothing any more.
         if !matches!(
             reason,

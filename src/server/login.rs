@@ -84,7 +84,7 @@ impl Logins {
         for route in routes {
             let settings = route.settings();
             match settings.login {
-                _ if !settings.takes_application(&connect.app) => {}
+                _ if !settings.takes_application(connect.app()) => {}
                 None => is_open = true,
                 Some(login) => logins.push((login, route)),
             }

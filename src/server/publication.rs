@@ -202,7 +202,7 @@ impl fmt::Debug for Publisher {
 /// Means nothing outside of this process.
 pub(super) fn identity(request: &PublishRequest) -> u64 {
     static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    KEY.hash_one((&request.app, &request.stream_key))
+    KEY.hash_one((request.app(), &request.stream_key))
 }
 
 /// As much of a peer's text as is kept for people to read: 256 characters.

@@ -303,7 +303,7 @@ impl Route {
         login: Option<&Credentials>,
     ) -> Result<Specificity, Rejection> {
         let settings = lock(&self.settings);
-        if !settings.takes_application(&request.app) {
+        if !settings.takes_application(request.app()) {
             return Err(Rejection::WrongApplication);
         }
         let key = settings.stream_key.as_deref();

@@ -58,6 +58,15 @@ impl Socket {
         }
     }
 
+    /// Gives memory back that is not needed while nothing comes.
+    pub fn release(&mut self) {
+        match self {
+            Self::Plain(_) => {}
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.release(),
+        }
+    }
+
     /// Says that nothing follows. The peer may still send.
     pub async fn shutdown(&mut self) -> io::Result<()> {
         match self {

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each test binary uses its own part.
 
 pub mod answers;
+pub mod strangers;
 pub mod wire;
 
 use gstrtmp2server::rtmp::{
@@ -128,10 +129,10 @@ impl Server {
 pub fn seen(event: Event) -> Seen {
     match event {
         Event::Connect(connect) => Seen::Connected {
-            app: connect.app.clone(),
+            app: connect.app().to_owned(),
         },
         Event::Publish(request) => Seen::Publish {
-            app: request.app.clone(),
+            app: request.app().to_owned(),
             key: request.stream_key.clone(),
         },
         Event::Media(media) => Seen::Media(tag(media)),

@@ -13,9 +13,9 @@ use crate::amf0::Value;
 impl Session {
     pub(super) fn command(&mut self, message: &Message) -> Result<Option<Event>, Error> {
         let limit = self.config.limits.max_stranger_bytes;
-        let too_large = |declared| Error::MessageTooLarge { declared, limit };
         if message.body.len() > limit {
-            return Err(too_large(message.body.len()));
+            let declared = message.body.len();
+            return Err(Error::MessageTooLarge { declared, limit });
         }
         let Some(call) = Call::decode(&message.body, message.type_id == type_id::COMMAND_AMF3)
         else {
@@ -29,8 +29,9 @@ impl Session {
             return Err(damage.into());
         }
         // These are kept, and a byte that is no UTF-8 has become three.
-        if matches!(call.name.as_str(), "connect" | "publish") && call.text_len() > limit {
-            return Err(too_large(call.text_len()));
+        let text = call.text_len();
+        if matches!(call.name.as_str(), "connect" | "publish") && text > limit {
+            return Err(Error::TooMuchText { len: text, limit });
         }
         match call.name.as_str() {
             "connect" => return Ok(self.connect(&call)),

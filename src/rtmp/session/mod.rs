@@ -342,7 +342,7 @@ impl Session {
     fn max_output(&self) -> usize {
         let limits = &self.config.limits;
         match self.allowance {
-            Some(_) => limits.max_output.min(limits.max_stranger_bytes / 2),
+            Some(_) => limits.max_output.min(limits.max_stranger_bytes),
             None => limits.max_output,
         }
     }

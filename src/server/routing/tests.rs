@@ -34,10 +34,12 @@ fn route(application: Option<&str>, stream_key: Option<&str>) -> Arc<Route> {
 
 fn request(app: &str, key: &str) -> PublishRequest {
     PublishRequest {
-        app: app.into(),
         stream_key: key.into(),
         query: String::new(),
-        connect: Arc::new(Connect::default()),
+        connect: Arc::new(Connect {
+            app_as_sent: app.into(),
+            ..Connect::default()
+        }),
     }
 }
 

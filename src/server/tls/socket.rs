@@ -188,6 +188,11 @@ impl TlsSocket {
         self.tcp.ready(interest).await.map(drop)
     }
 
+    /// Gives memory back that is not needed while nothing comes.
+    pub fn release(&mut self) {
+        self.received.release();
+    }
+
     /// close_notify, and then the end.
     pub async fn shutdown(&mut self) -> io::Result<()> {
         self.say_the_end();
