@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use support::client::{Client, Status, tags};
-use support::flv::{self, Rules, Tag};
+use support::flv::assert_same;
 use support::pipeline::{DEADLINE, Recording, wait_until};
 
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -22,12 +22,6 @@ fn record(directory: &tempfile::TempDir, properties: &str) -> Recording {
 
 fn connect(recording: &Recording) -> Client {
     Client::connect(recording.address(), "live").unwrap()
-}
-
-fn assert_same(sent: &[Tag], captured: &[Tag]) {
-    let comparison = flv::compare(sent, captured, Rules::default());
-    assert!(comparison.is_same(), "{comparison}");
-    assert!(!sent.is_empty());
 }
 
 /// Waits until the publisher is gone, and says why and how long that took.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 
 use support::client::{Client, Random, tags};
-use support::flv::{self, Rules, Tag};
+use support::flv::{self, Rules, Tag, assert_same};
 use support::launch::{free_port, gst_launch, wait_for_listener};
 use support::pipeline::{DEADLINE, Recording, wait_until};
 use support::process::Process;
@@ -23,12 +23,6 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 const SMALL_QUEUE: &str = "max-queue-bytes=1000000";
 /// Nothing passes, until a change of state that lets the streaming thread go.
 const STUCK: &str = "queue max-size-buffers=1 ! valve name=valve !";
-
-fn assert_same(sent: &[Tag], captured: &[Tag]) {
-    let comparison = flv::compare(sent, captured, Rules::default());
-    assert!(comparison.is_same(), "{comparison}");
-    assert!(!sent.is_empty());
-}
 
 /// The captured tags are the first ones that were sent.
 fn assert_begins(sent: &[Tag], captured: &[Tag]) {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use support::client::{Client, tags};
-use support::flv::{self, Kind, Rules, Tag};
+use support::flv::{Kind, Tag, assert_same};
 use support::login::{answer, turned_away};
 use support::own_process::{descriptors, panics, resident_bytes, wait_until, watch_for_panics};
 use support::peer;
@@ -44,12 +44,6 @@ fn alone(test: impl FnOnce(&Path)) {
     let some = &after[after.len().saturating_sub(20)..];
     assert_eq!(after.len(), before.len(), "… {some:?}");
     assert_eq!(panics()[panics_before..], [""; 0]);
-}
-
-fn insist_on_same(sent: &[Tag], captured: &[Tag]) {
-    assert!(!sent.is_empty(), "the publisher sent nothing");
-    let comparison = flv::compare(sent, captured, Rules::default());
-    assert!(comparison.is_same(), "{comparison}");
 }
 
 /// Waits for a figure of `stats`; fails as soon as it is beyond.
@@ -213,7 +207,7 @@ fn a_publisher_is_complete_beside_hostile_peers() {
         assert_eq!(recording.counter("session"), 1, "publishers");
 
         let sent = publisher.interrupt().unwrap();
-        insist_on_same(&sent, &recording.finish().unwrap());
+        assert_same(&sent, &recording.finish().unwrap());
     });
 }
 
@@ -243,7 +237,7 @@ fn idlers_do_not_keep_a_publisher_out() {
             done.store(true, Ordering::Relaxed);
             (sent, more.join().unwrap())
         });
-        insist_on_same(&sent.unwrap(), &recording_of(recording, came + MAX));
+        assert_same(&sent.unwrap(), &recording_of(recording, came + MAX));
     });
 }
 
@@ -293,7 +287,7 @@ fn who_has_shaken_hands_does_not_make_way_for_strangers() {
             timestamp: 0,
             body: PICTURE.to_vec(),
         };
-        insist_on_same(&[sent], &recording.finish().unwrap());
+        assert_same(&[sent], &recording.finish().unwrap());
         drop((strangers, more));
     });
 }
@@ -326,7 +320,7 @@ fn who_is_shaking_hands_does_not_make_way_for_silent_ones() {
             timestamp: 0,
             body: PICTURE.to_vec(),
         };
-        insist_on_same(&[sent], &recording.finish().unwrap());
+        assert_same(&[sent], &recording.finish().unwrap());
         drop(silent);
     });
 }
@@ -410,7 +404,7 @@ fn floods_from_a_few_addresses_leave_the_others_their_places() {
                 timestamp: 0,
                 body: PICTURE.to_vec(),
             };
-            insist_on_same(&[sent], &recording.finish().unwrap());
+            assert_same(&[sent], &recording.finish().unwrap());
             drop((before, after));
         }
     });
@@ -563,6 +557,6 @@ fn a_flood_of_login_questions() {
         recording.wait_for_counter("pushed", 50).unwrap();
         assert_eq!(recording.counter("session"), 1);
         recording.send_eos();
-        insist_on_same(&sent, &recording.finish().unwrap());
+        assert_same(&sent, &recording.finish().unwrap());
     });
 }

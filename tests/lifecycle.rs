@@ -6,17 +6,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use support::client::{Client, Status, tags};
-use support::flv::{self, Kind, Rules, Tag};
+use support::flv::{Kind, Tag, assert_same};
 use support::pipeline::{DEADLINE, Recording};
 
 /// Ends are noticed, not timed out.
 const AT_ONCE: Duration = Duration::from_secs(2);
-
-fn assert_same(sent: &[Tag], captured: &[Tag]) {
-    let comparison = flv::compare(sent, captured, Rules::default());
-    assert!(comparison.is_same(), "{comparison}");
-    assert!(!sent.is_empty());
-}
 
 /// Bodies alone: with `loop`, later publishers' times are moved onto the pipeline's clock.
 fn without_times(tags: &[Tag]) -> Vec<Tag> {

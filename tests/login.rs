@@ -11,7 +11,7 @@ use std::time::Duration;
 use gst::prelude::*;
 
 use support::client::{Client, tags};
-use support::flv::{self, Rules, Tag};
+use support::flv::assert_same;
 use support::login::{answer, limelights_answer, turned_away};
 use support::pipeline::Recording;
 use support::process::Process;
@@ -22,12 +22,6 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 const USER: &str = "alice";
 const PASSWORD: &str = "pa55w0rdpa55w0rd";
-
-fn assert_same(sent: &[Tag], captured: &[Tag]) {
-    let comparison = flv::compare(sent, captured, Rules::default());
-    assert!(comparison.is_same(), "{comparison}");
-    assert!(!sent.is_empty());
-}
 
 /// A recording that wants the login. It is set in code, as users should.
 fn guarded(directory: &Path, properties: &str) -> Recording {

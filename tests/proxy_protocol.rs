@@ -11,7 +11,7 @@ use gst::prelude::*;
 #[cfg(feature = "tls")]
 use support::certificates::Identity;
 use support::client::{Client, Stream, tags};
-use support::flv::{self, Rules, Tag};
+use support::flv::assert_same;
 use support::haproxy::Haproxy;
 use support::log::Log;
 use support::peer;
@@ -31,12 +31,6 @@ const V1: &[u8] = b"PROXY TCP4 192.0.2.7 10.0.0.1 12345 1935\r\n";
 fn v2(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
     let length = u16::try_from(body.len()).unwrap().to_be_bytes();
     [SIGNATURE, &[command, family][..], &length, body].concat()
-}
-
-fn assert_same(sent: &[Tag], captured: &[Tag]) {
-    assert!(!sent.is_empty());
-    let comparison = flv::compare(sent, captured, Rules::default());
-    assert!(comparison.is_same(), "{comparison}");
 }
 
 fn text(structure: &gst::StructureRef, field: &str) -> String {

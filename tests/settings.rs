@@ -13,19 +13,13 @@ use std::time::Duration;
 use gst::prelude::*;
 
 use support::client::{Client, tags};
-use support::flv::{self, Kind, Rules, Tag};
+use support::flv::{Kind, Tag, assert_same};
 use support::log::Log;
 use support::pipeline::Recording;
 use support::process::Process;
 
 const AT_ONCE: Duration = Duration::from_secs(2);
 const DEADLINE: Duration = Duration::from_secs(60);
-
-fn assert_same(sent: &[Tag], captured: &[Tag]) {
-    let comparison = flv::compare(sent, captured, Rules::default());
-    assert!(comparison.is_same(), "{comparison}");
-    assert!(!sent.is_empty());
-}
 
 /// Publishes from these addresses one after another, each of which must get through.
 fn listens_on(host: &str, clients: &[SocketAddr]) {
@@ -87,18 +81,9 @@ fn host_is_a_name() {
     listens_on("localhost", &[v4()]);
 }
 
-/// The error that the bus tells of when the element does not start.
-fn refused(properties: &str) -> String {
-    let directory = tempfile::tempdir().unwrap();
-    match Recording::start(directory.path(), properties) {
-        Ok(_) => panic!("{properties} is fine?"),
-        Err(reason) => reason,
-    }
-}
-
 #[test]
 fn a_name_without_address_is_refused() {
-    let reason = refused("host=nowhere.invalid");
+    let reason = Recording::refused("host=nowhere.invalid");
     assert!(reason.contains("nowhere.invalid"), "{reason}");
     assert!(reason.contains("set host to"), "{reason}");
 }
@@ -106,7 +91,7 @@ fn a_name_without_address_is_refused() {
 #[test]
 fn an_address_of_another_machine_is_refused() {
     // For documentation only (RFC 5737).
-    let reason = refused("host=192.0.2.1");
+    let reason = Recording::refused("host=192.0.2.1");
     assert!(reason.contains("192.0.2.1"), "{reason}");
     assert!(reason.contains("not one of this machine"), "{reason}");
 }
@@ -114,7 +99,7 @@ fn an_address_of_another_machine_is_refused() {
 #[cfg(not(feature = "tls"))]
 #[test]
 fn tls_that_is_not_built_in_is_refused() {
-    let reason = refused("certificate-file=a.pem private-key-file=b.pem");
+    let reason = Recording::refused("certificate-file=a.pem private-key-file=b.pem");
     assert!(reason.contains("has no TLS"), "{reason}");
 }
 

@@ -9,19 +9,13 @@ use std::time::Duration;
 
 use gst::prelude::*;
 use support::client::{Client, tags};
-use support::flv::{self, Rules, Tag};
+use support::flv::{Tag, assert_same};
 use support::launch::{free_port, gst_launch, wait_for_listener};
 use support::pipeline::{DEADLINE, Recording, wait_until};
 use support::process::Process;
 use support::publishers::{live_to, read_flv};
 
 const AT_ONCE: Duration = Duration::from_secs(2);
-
-fn assert_same(sent: &[Tag], captured: &[Tag]) {
-    let comparison = flv::compare(sent, captured, Rules::default());
-    assert!(comparison.is_same(), "{comparison}");
-    assert!(!sent.is_empty());
-}
 
 /// A recording on the port of another one, in a directory of its own.
 fn join(

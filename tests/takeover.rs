@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use support::client::{Client, Status, tags};
-use support::flv::{self, Rules, Tag};
+use support::flv::assert_same;
 use support::host::Host;
 use support::pipeline::{DEADLINE, Recording, wait_until};
 use support::publishers::{copy_to, ffmpeg_tee, live_to, read_flv, write_live_file};
@@ -18,12 +18,6 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_secs(2);
 
 const BUSY: &str = "NetStream.Publish.BadName";
-
-fn assert_same(sent: &[Tag], captured: &[Tag]) {
-    let comparison = flv::compare(sent, captured, Rules::default());
-    assert!(comparison.is_same(), "{comparison}");
-    assert!(!sent.is_empty());
-}
 
 fn record(directory: &tempfile::TempDir, properties: &str) -> Recording {
     // Times as they were sent, so that they can be compared.

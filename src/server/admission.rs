@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::event::Rejection;
-use super::listener::{Slot, Standing};
 use super::login::Credentials;
 use super::publication::{Publication, Publisher};
 use super::routing::{self, Claim, Found, IDLE, Movers, PublisherPolicy, Route};
+use super::slot::{Slot, Standing};
 use super::socket::Socket;
 use crate::rtmp::PublishRequest;
 

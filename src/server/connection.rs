@@ -18,10 +18,10 @@ use self::opening::{notice_dead_peers, open, rand_seed};
 use self::orders::{obey, orders_for};
 use super::buffer::ReadBuffer;
 use super::event::{CONNECT_REJECTED, CloseReason, ConnectionEvent};
-use super::listener::{Slot, Standing};
 use super::login::{Credentials, Verdict};
 use super::proxy::{self, ProxyError};
 use super::publication::{EndReason, Publication};
+use super::slot::{Slot, Standing};
 use super::socket::{Socket, is_reset};
 use crate::rtmp::{Connect, Error, Event, Session, Step};
 

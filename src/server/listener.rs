@@ -1,12 +1,9 @@
-//! Accepting connections, and how many may stay without publishing.
-//!
-//! Who shares a listener with whom is the registry's affair.
+//! Accepting connections. How many may stay is the slots' affair, who shares a
+//! listener with whom is the registry's.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -20,6 +17,7 @@ use super::connection;
 use super::event::{CloseReason, ConnectionEvent, Observer};
 use super::login::Logins;
 use super::routing::Route;
+use super::slot::{Open, Slot, canonical};
 use super::tls::{Certificates, TlsFiles};
 use crate::rtmp::SessionConfig;
 
@@ -128,84 +126,7 @@ pub(super) struct Shared {
     pub rejected: AtomicU64,
     pub handshake_failures: AtomicU64,
     pub panics: AtomicU64,
-    open: Mutex<Open>,
-}
-
-/// The connections' tasks, by age. Ids only grow.
-#[derive(Default)]
-struct Open {
-    next_id: u64,
-    strangers: BTreeMap<u64, Task>,
-    idle: BTreeMap<u64, Task>,
-    publishing: BTreeMap<u64, Task>,
-    closed: bool,
-}
-
-/// Which of the lists a connection is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// Has sent no C1 yet: may be anybody.
-    Stranger,
-    /// Speaks RTMP, and does not publish.
-    Idle,
-    /// Has the right to publish, and is asked to make way by nobody.
-    Publishing,
-}
-
-impl Open {
-    fn list(&mut self, standing: Standing) -> &mut BTreeMap<u64, Task> {
-        match standing {
-            Standing::Stranger => &mut self.strangers,
-            Standing::Idle => &mut self.idle,
-            Standing::Publishing => &mut self.publishing,
-        }
-    }
-
-    fn idlers(&self) -> usize {
-        self.strangers.len() + self.idle.len()
-    }
-
-    /// Takes one of those that do not publish off its list, if there are more than
-    /// `max`: the oldest of the network that holds the most, so that a flood is its own
-    /// enemy, also one from a few places at once. Only strangers are looked at once they
-    /// hold more than half of the places: who speaks RTMP is about to publish, most
-    /// likely, and must not make way for a port scan. Before that all are, or who shakes
-    /// hands and stays could keep everybody out who comes after.
-    fn evict(&mut self, max: usize) -> Option<Task> {
-        if self.idlers() <= max {
-            return None;
-        }
-        let strangers_only = self.strangers.len() > max.div_ceil(2);
-        let idle = self.idle.iter().filter(|_| !strangers_only);
-        // Of each network: how many, and the oldest.
-        let mut held: HashMap<[u8; 8], (usize, Reverse<u64>)> = HashMap::new();
-        for (id, task) in self.strangers.iter().chain(idle) {
-            let (count, oldest) = held.entry(task.network).or_insert((0, Reverse(*id)));
-            *count += 1;
-            // The greater one, in reverse.
-            *oldest = (*oldest).max(Reverse(*id));
-        }
-        let (_, Reverse(id)) = held.into_values().max()?;
-        self.strangers.remove(&id).or_else(|| self.idle.remove(&id))
-    }
-}
-
-/// Who counts as one: an IPv4 address, or the 64 bits of an IPv6 address that are
-/// handed out as one.
-fn network(address: IpAddr) -> [u8; 8] {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, c, d] = v4.octets();
-            [0, 0, 0, 0, a, b, c, d]
-        }
-        IpAddr::V6(v6) => *v6.octets().first_chunk().expect("16 bytes"),
-    }
-}
-
-struct Task {
-    peer: SocketAddr,
-    network: [u8; 8],
-    handle: AbortHandle,
+    pub open: Mutex<Open>,
 }
 
 impl Listener {
@@ -274,17 +195,8 @@ impl Listener {
         for task in &self.tasks {
             task.abort();
         }
-        let mut open = lock(&self.shared.open);
-        open.closed = true;
-        let tasks = [
-            std::mem::take(&mut open.strangers),
-            std::mem::take(&mut open.idle),
-            std::mem::take(&mut open.publishing),
-        ];
-        drop(open);
-        for task in tasks.iter().flat_map(BTreeMap::values) {
-            task.handle.abort();
-        }
+        let tasks = lock(&self.shared.open).close();
+        tasks.iter().for_each(AbortHandle::abort);
     }
 
     pub fn port(&self) -> u16 {
@@ -354,11 +266,6 @@ fn is_the_peers(error: &io::Error) -> bool {
     )
 }
 
-/// An IPv4 client of a dual-stack socket by its IPv4 address.
-fn canonical(peer: SocketAddr) -> SocketAddr {
-    SocketAddr::new(peer.ip().to_canonical(), peer.port())
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -379,33 +286,11 @@ impl Shared {
     /// that idlers can't lock a publisher out.
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        let mut open = lock(&self.open);
-        if open.closed {
-            return;
-        }
-        let id = open.next_id;
-        open.next_id += 1;
-        let slot = Slot {
-            id,
-            peer,
-            shared: self.clone(),
-            standing: Standing::Stranger,
-            past_handshake: false,
-            is_health_check: false,
-            observer: None,
-            reason: None,
-        };
-        // The task can't run before it is listed: whoever ends looks here.
-        let handle = tokio::spawn(connection::serve(stream, slot)).abort_handle();
-        let task = Task {
-            peer,
-            network: network(peer.ip()),
-            handle,
-        };
-        open.strangers.insert(id, task);
         let max = self.settings.max_connections.max(1);
-        let evicted: Vec<_> = std::iter::from_fn(|| open.evict(max)).collect();
-        drop(open);
+        let evicted = lock(&self.open).admit(peer, max, |id| {
+            let slot = Slot::new(id, peer, self.clone());
+            tokio::spawn(connection::serve(stream, slot)).abort_handle()
+        });
         for task in evicted {
             task.handle.abort();
             let reason = CloseReason::Evicted;
@@ -414,91 +299,5 @@ impl Shared {
                 observer.connection(task.peer, event);
             }
         }
-    }
-}
-
-/// A connection's place among the open ones. Dropping it, however its task ends,
-/// takes it off the list and says so.
-pub(super) struct Slot {
-    id: u64,
-    pub peer: SocketAddr,
-    pub shared: Arc<Shared>,
-    standing: Standing,
-    /// The RTMP handshake was completed.
-    pub past_handshake: bool,
-    /// Was never to be a publisher: no failure if it does not become one.
-    pub is_health_check: bool,
-    /// Of the route that it has to do with, once it has.
-    observer: Option<Arc<dyn Observer>>,
-    reason: Option<CloseReason>,
-}
-
-impl Slot {
-    pub fn standing(&self) -> Standing {
-        self.standing
-    }
-
-    /// Moves to another list. False if it is on none: it has to make way, and its
-    /// task ends at the next await.
-    pub fn stand(&mut self, standing: Standing) -> bool {
-        let open = &mut *lock(&self.shared.open);
-        let Some(task) = open.list(self.standing).remove(&self.id) else {
-            return false;
-        };
-        open.list(standing).insert(self.id, task);
-        self.standing = standing;
-        true
-    }
-
-    /// From now on, what happens here is told to this one.
-    pub fn follow(&mut self, observer: Arc<dyn Observer>) {
-        self.observer = Some(observer);
-    }
-
-    /// From now on this is the connection of `peer`, for whom somebody else made it.
-    pub fn speaks_for(&mut self, peer: SocketAddr) {
-        self.peer = canonical(peer);
-        let open = &mut *lock(&self.shared.open);
-        if let Some(task) = open.list(self.standing).get_mut(&self.id) {
-            task.peer = self.peer;
-            task.network = network(self.peer.ip());
-        }
-    }
-
-    pub fn notify(&self, event: ConnectionEvent<'_>) {
-        let observer = self.observer.clone().or_else(|| self.shared.any_observer());
-        if let Some(observer) = observer {
-            observer.connection(self.peer, event);
-        }
-    }
-
-    pub fn close(mut self, reason: CloseReason) {
-        self.reason = Some(reason);
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let (listed, closed) = {
-            let open = &mut *lock(&self.shared.open);
-            let task = open.list(self.standing).remove(&self.id);
-            (task.is_some(), open.closed)
-        };
-        if !self.past_handshake && !self.is_health_check {
-            let failures = &self.shared.handshake_failures;
-            failures.fetch_add(1, Ordering::Relaxed);
-        }
-        if std::thread::panicking() {
-            self.shared.panics.fetch_add(1, Ordering::Relaxed);
-        }
-        let reason = match self.reason.take() {
-            Some(reason) => reason,
-            None if std::thread::panicking() => CloseReason::Panicked,
-            None if closed => CloseReason::ListenerClosed,
-            // Off the list already: evicted, and whoever did it has said so.
-            None if !listed => return,
-            None => CloseReason::ListenerClosed,
-        };
-        self.notify(ConnectionEvent::Closed(&reason));
     }
 }

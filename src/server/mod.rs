@@ -19,6 +19,7 @@ mod publication;
 mod registry;
 mod routing;
 mod serial;
+mod slot;
 mod socket;
 mod tls;
 

@@ -1,6 +1,7 @@
 //! Who may publish where.
 
-use std::cmp::Reverse;
+mod find;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,9 +13,10 @@ use tokio::sync::{Notify, oneshot};
 
 use super::event::{Observer, Rejection};
 use super::login::Credentials;
-use super::publication::{Departure, Item, identity};
+use super::publication::{Departure, Item};
 use super::{ItemQueue, Publisher};
 use crate::rtmp::PublishRequest;
+pub(super) use find::{Found, IDLE, Movers, find};
 
 /// What a route takes, and how. Changes take effect at the next publish.
 #[derive(Clone)]
@@ -395,138 +397,6 @@ impl Drop for Claim {
             *state = State::Free;
         }
         route.decided.notify_waiters();
-    }
-}
-
-/// Silence after which a publisher has to give way to the next one with
-/// [`PublisherPolicy::TakeoverIfIdle`]. Longer than the gaps of a slow encoder,
-/// shorter than one that reconnects is ready to wait.
-pub(super) const IDLE: Duration = Duration::from_secs(2);
-
-/// Who may be moved for a newcomer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Movers {
-    /// Whoever their routes' policies allow.
-    ByPolicy,
-    Nobody,
-}
-
-/// What a publish request finds.
-#[derive(Debug)]
-pub(super) enum Found {
-    /// The most specific free route.
-    Free(Claim),
-    /// This one can be had if `incumbent` gives way. Of routes with the same
-    /// specificity a free one comes before it, unless the incumbent is dead and most
-    /// likely the same encoder; a wider one comes before it only if neither the same
-    /// encoder is there, nor a silent one, nor one that has to go in any case.
-    Busy {
-        route: Arc<Route>,
-        incumbent: Arc<Publisher>,
-        policy: PublisherPolicy,
-    },
-    /// All are busy, but this one may be free again soon: the application has yet to say
-    /// whether who asked first may have it.
-    Undecided(Arc<Route>),
-    /// None is to be had. The route is the one that came closest, whose element
-    /// shall hear of it: one, or a wrong key would ring two hundred bells.
-    Refused {
-        rejection: Rejection,
-        closest: Option<Arc<Route>>,
-    },
-}
-
-/// Looks for a route for `request` of a client that proved `login`.
-pub(super) fn find(
-    routes: &[Arc<Route>],
-    request: &PublishRequest,
-    login: Option<&Credentials>,
-    movers: Movers,
-) -> Found {
-    let mut refused = (Rejection::WrongApplication, routes.first());
-    let mut matching = Vec::new();
-    for route in routes {
-        match route.judge(request, login) {
-            Ok(specificity) => matching.push((specificity, route)),
-            Err(Rejection::WrongApplication) => {}
-            // Where its key is right, it came closer.
-            Err(Rejection::WrongStreamKey) if refused.0 == Rejection::NotLoggedIn => {}
-            Err(rejection) => refused = (rejection, Some(route)),
-        }
-    }
-    // Stable: of equal routes, the one that came first.
-    matching.sort_by_key(|(specificity, _)| Reverse(*specificity));
-    let wanted = identity(request);
-    let mut movable = Vec::new();
-    // The most specific one's reason last, unless it is merely over: of a pool,
-    // it matters more that somebody publishes there.
-    for &(specificity, route) in matching.iter().rev() {
-        match route.incumbent() {
-            Ok(_) if movers == Movers::Nobody => refused = (Rejection::Busy, Some(route)),
-            Ok((incumbent, policy)) => movable.push(Movable {
-                specificity,
-                route,
-                returns: incumbent.identity == wanted,
-                silence: incumbent.silence(),
-                incumbent,
-                policy,
-            }),
-            Err(Rejection::Ended) if refused.0 == Rejection::Busy => {}
-            Err(rejection) => refused = (rejection, Some(route)),
-        }
-    }
-    for level in matching.chunk_by(|a, b| a.0 == b.0) {
-        let here = |movable: &&Movable| movable.specificity == level[0].0;
-        let here = || movable.iter().filter(here);
-        // Its own place, rather than a free one beside it, if it is dead there.
-        let own = here().filter(|m| m.returns && m.silence >= IDLE);
-        if let Some(own) = own.max_by_key(|m| m.silence) {
-            return own.found();
-        }
-        if let Some(claim) = level.iter().find_map(|(_, route)| route.claim()) {
-            return Found::Free(claim);
-        }
-        // And rather than a wider one.
-        let likely = here()
-            .filter(|m| m.returns || m.silence >= IDLE || m.policy == PublisherPolicy::Takeover);
-        if let Some(likely) = likely.max_by_key(|m| (m.returns, m.silence)) {
-            return likely.found();
-        }
-    }
-    // The narrowest, then who has been silent for longest.
-    let best = movable.iter().max_by_key(|m| (m.specificity, m.silence));
-    if let Some(best) = best {
-        return best.found();
-    }
-    let (rejection, closest) = refused;
-    let undecided = matching.iter().find(|(_, route)| route.is_undecided());
-    if let (Rejection::Busy, Some((_, route))) = (rejection, undecided) {
-        return Found::Undecided(Arc::clone(route));
-    }
-    Found::Refused {
-        rejection,
-        closest: closest.cloned(),
-    }
-}
-
-/// A route on which somebody publishes who may be moved.
-struct Movable<'a> {
-    specificity: Specificity,
-    route: &'a Arc<Route>,
-    incumbent: Arc<Publisher>,
-    policy: PublisherPolicy,
-    /// It published the same as is asked for: most likely it is the same encoder.
-    returns: bool,
-    silence: Duration,
-}
-
-impl Movable<'_> {
-    fn found(&self) -> Found {
-        Found::Busy {
-            route: self.route.clone(),
-            incumbent: self.incumbent.clone(),
-            policy: self.policy,
-        }
     }
 }
 

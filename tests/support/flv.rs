@@ -239,6 +239,14 @@ impl fmt::Display for Comparison {
     }
 }
 
+/// All of it was sent, and all that was sent is there.
+#[track_caller]
+pub fn assert_same(sent: &[Tag], captured: &[Tag]) {
+    assert!(!sent.is_empty(), "the publisher sent nothing");
+    let comparison = compare(sent, captured, Rules::default());
+    assert!(comparison.is_same(), "{comparison}");
+}
+
 /// Compares type, time and body of every tag, in order. After a loss it goes on at the next tags that fit.
 pub fn compare(sent: &[Tag], captured: &[Tag], rules: Rules) -> Comparison {
     let chosen = |tag: &&Tag| !(rules.ignore_script && tag.kind == Kind::Script);

@@ -41,6 +41,15 @@ pub struct Recording {
 }
 
 impl Recording {
+    /// The error that the bus tells of when the element does not start.
+    pub fn refused(properties: &str) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        match Self::start(directory.path(), properties) {
+            Ok(_) => panic!("{properties} is fine?"),
+            Err(reason) => reason,
+        }
+    }
+
     /// Records to `output.flv` in `directory`; `properties` are those of the source, such as `timeout=5`.
     pub fn start(directory: &Path, properties: &str) -> Result<Recording, String> {
         Recording::start_through(directory, properties, "")

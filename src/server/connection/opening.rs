@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::server::buffer::ReadBuffer;
 use crate::server::event::{CloseReason, ConnectionEvent};
-use crate::server::listener::Slot;
 use crate::server::proxy::{self, Failure, Origin};
+use crate::server::slot::Slot;
 use crate::server::socket::Socket;
 
 /// The PROXY header and TLS, if there are to be any. What was read of RTMP already comes with it.

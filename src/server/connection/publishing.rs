@@ -11,8 +11,8 @@ use crate::queue::Closed;
 use crate::rtmp::{Media, PublishRequest};
 use crate::server::admission::{Candidate, Refusal};
 use crate::server::event::{CloseReason, ConnectionEvent};
-use crate::server::listener::Standing;
 use crate::server::publication::{EndReason, PublisherStats};
+use crate::server::slot::Standing;
 
 impl Connection {
     pub(super) async fn publish(&mut self, request: PublishRequest) -> Result<(), CloseReason> {
