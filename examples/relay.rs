@@ -100,11 +100,14 @@ fn mux_stream(
     pad: &gst::Pad,
 ) -> Result<(), Box<dyn Error>> {
     let caps = pad.current_caps().ok_or("a stream without caps")?;
-    let codec = caps.structure(0).map_or("", |caps| caps.name().as_str());
-    let description = match codec {
+    let caps = caps.structure(0).ok_or("caps of any kind")?;
+    // MP3 has the name of AAC, and another version.
+    let mpeg = caps.get::<i32>("mpegversion").unwrap_or_default();
+    let description = match caps.name().as_str() {
         // With its configuration at every key frame, or nobody who comes later could decode it.
         "video/x-h264" => "queue ! h264parse config-interval=-1",
-        "audio/mpeg" => "queue ! aacparse",
+        "audio/mpeg" if mpeg == 4 => "queue ! aacparse",
+        "audio/mpeg" => "queue ! mpegaudioparse",
         other => {
             eprintln!("not relayed over SRT: {other}");
             "fakesink async=false"

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Transcodes one publisher to 360p HLS: transcode_hls.sh [PORT [DIRECTORY]]
+# Takes picture and sound: hlssink2 waits for both, and makes nothing of a publisher that sends one alone.
 # Play DIRECTORY/index.m3u8. Ends when the publisher has left, and at Ctrl-C (-e: with a finished playlist).
 set -eu
 
