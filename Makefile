@@ -13,7 +13,7 @@ PLUGIN = $(TARGET_DIR)/release/libgstrtmp2server.so
 
 .DEFAULT_GOAL := help
 .PHONY: help deps encoders build demo test test-core test-all test-newest test-obs test-ingest test-cinstall test-deb \
-	fuzz deny loom sanitize fire scale soak bench callgrind lint lint-ingest install deb
+	fuzz deny nextest coverage msrv loom sanitize fire scale soak bench callgrind lint lint-ingest install deb
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -47,6 +47,15 @@ test-newest: deps encoders ## run the tests on the newest GStreamer: Debian sid 
 
 fuzz: deps ## fuzz the core, each target for SECONDS (default 60); `make test` replays the corpus
 	CARGO="$(CARGO)" scripts/fuzz.sh run $(or $(SECONDS),60)
+
+nextest: deps encoders ## run all tests with cargo nextest: each in a process of its own, and none that hangs
+	PATH=$$(CARGO="$(CARGO)" scripts/cargo-tool.sh cargo-nextest 0.9.143) && export PATH && $(CARGO) nextest run
+
+coverage: deps encoders ## show how much of the code the tests run
+	@CARGO="$(CARGO)" scripts/coverage.sh
+
+msrv: deps ## check that the oldest compiler named in Cargo.toml is enough
+	@CARGO="$(CARGO)" scripts/msrv.sh
 
 # With more than two switches at will, it takes hours.
 loom: ## check the queue in every order in which its threads can run, but for rare ones
