@@ -87,7 +87,7 @@ fn a_publishers_bounds_are_those_set() {
     assert_eq!(failure_with(limits, &parts), Some(error));
 }
 
-/// Commands stay bounded for a publisher, too.
+/// A publisher is not lost for a long one; it is not read.
 #[test]
 fn commands_have_a_bound_of_their_own() {
     let limit = 8 << 10;
@@ -95,7 +95,11 @@ fn commands_have_a_bound_of_their_own() {
     let parts = [until_published(), command("hello", 1.0, name(8000))];
     assert_eq!(failure(&parts), None);
     let large = command("hello", 1.0, name(8192));
-    let failed = failure(&[until_published(), large]);
+    let after = message(VIDEO, 1, 1, b"after it");
+    let mut server = Server::with_limits(Limits::default());
+    server.feed(&[until_published(), large.clone(), after].concat());
+    assert_eq!(server.seen.last(), Some(&video(1, b"after it")));
+    let failed = failure(&[handshake(), connect(), large]);
     assert!(
         matches!(failed, Some(Error::MessageTooLarge { declared: 8193.., limit: l }) if l == limit)
     );

@@ -125,7 +125,7 @@ fn what_is_at_hand_is_reserved_once() {
     assert!(meter.peak() < 64 * KIB + 120 * KIB, "{}", meter.peak());
 }
 
-/// The dearest use of 16 KiB: as many messages as possible, each just above the
+/// The dearest use of 8 KiB: as many messages as possible, each just above the
 /// size of the vector that it had.
 #[test]
 fn a_stranger_stays_near_its_bound() {

@@ -4,8 +4,8 @@ mod support;
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use gst::prelude::*;
@@ -215,6 +215,49 @@ fn who_guesses_keys_keeps_nobody_out() {
         done.store(true, Ordering::Relaxed);
         assert_eq!(answer.unwrap().code, "NetStream.Publish.Start");
     });
+}
+
+/// A question goes on when who it is about has hung up, so there are not to be many of them.
+#[test]
+fn who_comes_and_hangs_up_costs_few_threads_and_keeps_nobody_out() {
+    let inside = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let (now, peak) = (inside.clone(), most.clone());
+    let running = Running::start("loop=true", move |source| {
+        source.connect("caller-connecting", false, move |values| {
+            peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let caller: gst::Structure = values[1].get().unwrap();
+            // As long as looking into a database takes.
+            std::thread::sleep(Duration::from_millis(500));
+            now.fetch_sub(1, Ordering::SeqCst);
+            Some((text(&caller, "stream-key") == "right").to_value())
+        });
+    });
+    let port: u32 = running.source.property("current-port");
+    let address = SocketAddr::from(([127, 0, 0, 1], port as u16));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let mut client = Client::connect(address, "live").unwrap();
+                    client.ask_to_publish("wrong").unwrap();
+                    // Long enough to be asked about, and not to be answered.
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            });
+        }
+        assert!(
+            eventually(|| most.load(Ordering::SeqCst) > 1),
+            "nobody hung up"
+        );
+        let mut client = Client::connect(address, "live").unwrap();
+        let answer = client.publish("right");
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(answer.unwrap().code, "NetStream.Publish.Start");
+    });
+    let most = most.load(Ordering::SeqCst);
+    assert!(most <= 4, "{most} at once");
 }
 
 #[test]

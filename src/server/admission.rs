@@ -186,8 +186,20 @@ impl Candidate<'_> {
         };
         let (peer, request) = (self.slot.peer, self.request.clone());
         let username = self.login.and_then(|login| login.username.clone());
-        let asked =
-            tokio::task::spawn_blocking(move || gate.admit(peer, &request, username.as_deref()));
+        // Nobody is asked about who is gone, nor about more at once than threads are to
+        // block: to come and hang up is cheap.
+        let question = tokio::select! {
+            biased;
+            () = self.socket.hung_up() => return Err(Rejection::Gone),
+            question = tokio::time::timeout(TURN, route.question()) => question,
+        };
+        let Ok(question) = question else {
+            return Err(Rejection::Undecided);
+        };
+        let asked = tokio::task::spawn_blocking(move || {
+            let _question = question;
+            gate.admit(peer, &request, username.as_deref())
+        });
         let decided = tokio::select! {
             biased;
             decided = tokio::time::timeout(DECISION, asked) => decided,

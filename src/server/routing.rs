@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use subtle::{Choice, ConstantTimeEq};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::event::{Observer, Rejection};
 use super::login::Credentials;
@@ -75,11 +75,18 @@ pub trait Gate: Send + Sync + 'static {
     fn admit(&self, peer: SocketAddr, request: &PublishRequest, username: Option<&str>) -> bool;
 }
 
+/// Questions to a gate at once. Each blocks a thread until it is answered, also if who
+/// it is about has hung up: more than one, so that one that is never answered does not
+/// end it all.
+const QUESTIONS: usize = 4;
+
 /// A destination for one publisher at a time.
 pub struct Route {
     queue: ItemQueue,
     observer: Arc<dyn Observer>,
     gate: Option<Arc<dyn Gate>>,
+    /// One for each question to the gate that is under way.
+    questions: Arc<Semaphore>,
     settings: Mutex<RouteSettings>,
     state: Mutex<State>,
     latest: Mutex<Option<Arc<Publisher>>>,
@@ -122,6 +129,7 @@ impl Route {
             queue: ItemQueue::new(max_queue_bytes),
             observer,
             gate,
+            questions: Arc::new(Semaphore::new(QUESTIONS)),
             settings: Mutex::new(settings),
             state: Mutex::new(State::Free),
             latest: Mutex::new(None),
@@ -185,6 +193,13 @@ impl Route {
     /// The gate, if somebody watches it.
     pub(super) fn watched_gate(&self) -> Option<Arc<dyn Gate>> {
         self.gate.clone().filter(|gate| gate.is_watched())
+    }
+
+    /// Waits until the gate may be asked once more. To be held for as long as that
+    /// takes, whoever is still there to hear the answer.
+    pub(super) async fn question(&self) -> OwnedSemaphorePermit {
+        let questions = self.questions.clone();
+        questions.acquire_owned().await.expect("is never closed")
     }
 
     pub(super) fn published(&self, by: &Arc<Publisher>) {

@@ -174,10 +174,15 @@ impl Client {
 
     /// Asks to publish, and returns the answer.
     pub fn publish(&mut self, key: &str) -> Result<Status, String> {
+        self.ask_to_publish(key)?;
+        self.status()
+    }
+
+    /// Waits for no answer.
+    pub fn ask_to_publish(&mut self, key: &str) -> Result<(), String> {
         let name = string("publish");
         let arguments = [name, number(3.0), null(), string(key), string("live")];
-        self.command(self.stream_id, &arguments)?;
-        self.status()
+        self.command(self.stream_id, &arguments)
     }
 
     pub fn must_publish(&mut self, key: &str) -> Result<(), String> {

@@ -14,6 +14,11 @@ impl Session {
     pub(super) fn command(&mut self, message: &Message) -> Result<Option<Event>, Error> {
         let limit = self.config.limits.max_stranger_bytes;
         if message.body.len() > limit {
+            // No reason to lose a publisher: it is here already, and goes now.
+            if self.is_publishing() {
+                self.counters.ignored_messages += 1;
+                return Ok(None);
+            }
             let declared = message.body.len();
             return Err(Error::MessageTooLarge { declared, limit });
         }

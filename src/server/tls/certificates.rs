@@ -94,11 +94,9 @@ impl Certificates {
     }
 
     fn look(&self, observer: Option<Arc<dyn Observer>>) {
+        let looking = Looking(self);
         let news = self.renew();
-        let mut state = self.lock();
-        state.looked = Instant::now();
-        state.is_looking = false;
-        drop(state);
+        drop(looking);
         if let Some(observer) = observer
             && !news.is_empty()
         {
@@ -317,5 +315,16 @@ fn validity(certificate: &CertificateDer<'_>) -> Option<CertificateNews> {
             Some(CertificateNews::NotYetValid(days))
         }
         _ => None,
+    }
+}
+
+/// Until the next look may come, also after a panic.
+struct Looking<'a>(&'a Certificates);
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.looked = Instant::now();
+        state.is_looking = false;
     }
 }

@@ -18,6 +18,9 @@ use crate::server::socket::{is_reset, shut_down};
 /// with everything that browsers put into it has 2 KiB; rustls would gather 64.
 const LONGEST_HANDSHAKE: usize = 16 << 10;
 
+/// A record with its header and all that encryption may add (RFC 5246, section 6.2.3).
+const LONGEST_RECORD: usize = 5 + (16 << 10) + 2048;
+
 /// Encrypted bytes that wait for room in the socket. Answers are few and small;
 /// what finds no room here stays with the session, which counts it.
 const WAITING: usize = 16 << 10;
@@ -33,6 +36,8 @@ pub(in crate::server) struct TlsSocket {
     /// Encrypted, and not yet with rustls, which takes 4 KiB at a time.
     received: ReadBuffer,
     handshake_bytes: usize,
+    /// Encrypted bytes that rustls took since anything came out.
+    unproductive: usize,
     /// Came after plaintext that was handed out first.
     late_error: Option<io::Error>,
     failed: bool,
@@ -51,6 +56,7 @@ impl TlsSocket {
             tls,
             received,
             handshake_bytes: 0,
+            unproductive: 0,
             late_error: None,
             failed: false,
         })
@@ -136,9 +142,18 @@ impl TlsSocket {
         if was_handshaking {
             self.handshake_bytes += before - left;
         }
-        self.tls
+        let state = self
+            .tls
             .process_new_packets()
             .map_err(|error| failed(error.to_string()))?;
+        self.unproductive += before - left;
+        if state.plaintext_bytes_to_read() > 0 {
+            self.unproductive = 0;
+        }
+        // A handshake message behind the handshake, which rustls would gather as well.
+        if !was_handshaking && self.unproductive > LONGEST_HANDSHAKE + LONGEST_RECORD {
+            return Err(TlsError::TooLong(LONGEST_HANDSHAKE));
+        }
         if self.tls.is_handshaking() && self.handshake_bytes > LONGEST_HANDSHAKE {
             return Err(TlsError::TooLong(LONGEST_HANDSHAKE));
         }
