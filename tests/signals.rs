@@ -221,10 +221,11 @@ fn who_guesses_keys_keeps_nobody_out() {
 #[test]
 fn who_comes_and_hangs_up_costs_few_threads_and_keeps_nobody_out() {
     let inside = Arc::new(AtomicUsize::new(0));
-    let most = Arc::new(AtomicUsize::new(0));
-    let (now, peak) = (inside.clone(), most.clone());
+    let (most, asked) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (now, peak, count) = (inside.clone(), most.clone(), asked.clone());
     let running = Running::start("loop=true", move |source| {
         source.connect("caller-connecting", false, move |values| {
+            count.fetch_add(1, Ordering::SeqCst);
             peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             let caller: gst::Structure = values[1].get().unwrap();
             // As long as looking into a database takes.
@@ -248,7 +249,7 @@ fn who_comes_and_hangs_up_costs_few_threads_and_keeps_nobody_out() {
             });
         }
         assert!(
-            eventually(|| most.load(Ordering::SeqCst) > 1),
+            eventually(|| asked.load(Ordering::SeqCst) >= 16),
             "nobody hung up"
         );
         let mut client = Client::connect(address, "live").unwrap();
