@@ -237,7 +237,7 @@ fn one_of_three_is_killed_and_one_drained_and_nine_publishers_go_on() {
         stop.store(true, Ordering::Relaxed);
         result.unwrap_or_else(|panic| resume_unwind(panic))
     });
-    balancer.process.interrupt();
+    balancer.process.terminate();
     let said = balancer.process.wait(DEADLINE).unwrap().stderr;
     for line in ["w1 is DOWN, reason: Layer4", "enters drain state"] {
         assert!(said.contains(line), "{line}: {said}");
