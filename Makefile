@@ -13,7 +13,7 @@ PLUGIN = $(TARGET_DIR)/release/libgstrtmp2server.so
 
 .DEFAULT_GOAL := help
 .PHONY: help deps encoders build demo test test-core test-all test-newest test-obs test-ingest test-cinstall test-deb \
-	fuzz deny nextest coverage msrv loom sanitize fire scale soak bench callgrind lint lint-ingest install deb
+	fuzz deny nextest coverage msrv loom sanitize address fire scale soak bench callgrind lint lint-ingest install deb
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -64,7 +64,10 @@ loom: ## check the queue in every order in which its threads can run, but for ra
 
 sanitize: deps ## run tests of the core and of the element under valgrind
 	@scripts/install-deps.sh valgrind
-	@CARGO="$(CARGO)" scripts/sanitize.sh
+	@CARGO="$(CARGO)" scripts/sanitize.sh valgrind
+
+address: deps ## run the tests of the element with AddressSanitizer
+	@CARGO="$(CARGO)" scripts/sanitize.sh address
 
 deny: ## check licences and known vulnerabilities of the dependencies
 	@CARGO="$(CARGO)" scripts/deny.sh
