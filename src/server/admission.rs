@@ -56,10 +56,16 @@ impl Candidate<'_> {
     pub async fn admit(&mut self) -> Result<Publication, Refusal> {
         let mut movers = Movers::ByPolicy;
         let mut attempts = 0;
+        let mut told: Option<Arc<Route>> = None;
         let turn = Instant::now() + TURN;
         while attempts < ATTEMPTS {
             let routes = self.slot.shared.routes();
             let found = routing::find(&routes, self.request, self.login, movers);
+            if let Some(told) = told.take()
+                && !found.is_on(&told)
+            {
+                told.tell_next();
+            }
             let (route, claimed) = match found {
                 Found::Refused { rejection, closest } => {
                     return Err(Refusal::Rejected { rejection, closest });
@@ -71,7 +77,10 @@ impl Candidate<'_> {
                         () = self.socket.hung_up() => Err(Rejection::Gone),
                     };
                     match waited {
-                        Ok(()) => continue,
+                        Ok(()) => {
+                            told = Some(route);
+                            continue;
+                        }
                         Err(rejection) => (route, Err(rejection.into())),
                     }
                 }

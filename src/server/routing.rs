@@ -231,6 +231,11 @@ impl Route {
         }
     }
 
+    /// Passes on what [`decided`](Self::decided) told somebody who has no use for it.
+    pub(super) fn tell_next(&self) {
+        self.decided.notify_one();
+    }
+
     /// Frees the route after a publication, ends it, or hands it to a successor:
     /// decided here and not when the consumer gets to the end mark, or a publisher
     /// could be let in whose data nobody will read.
@@ -411,7 +416,8 @@ impl Drop for Claim {
         } else if let state @ State::Busy { .. } = &mut *lock(&route.state) {
             *state = State::Free;
         }
-        route.decided.notify_waiters();
+        // In the order in which they came: who is told of last would run first.
+        route.decided.notify_one();
     }
 }
 

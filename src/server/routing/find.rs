@@ -49,6 +49,17 @@ pub enum Found {
     },
 }
 
+impl Found {
+    /// Whether it has to do with this route.
+    pub fn is_on(&self, this: &Arc<Route>) -> bool {
+        match self {
+            Self::Free(claim) => Arc::ptr_eq(claim.route(), this),
+            Self::Busy { route, .. } | Self::Undecided(route) => Arc::ptr_eq(route, this),
+            Self::Refused { .. } => false,
+        }
+    }
+}
+
 /// Routes that take a request, the narrowest first.
 type Matching<'a> = Vec<(Specificity, &'a Arc<Route>)>;
 
