@@ -29,7 +29,8 @@ const WAITING: usize = 16 << 10;
 /// [`try_read`](Self::try_read): until it is over, there is nothing to read.
 ///
 /// What a stranger costs here: 16 KiB for what it sends, at most as much in rustls
-/// for a record or handshake message that is not whole, and our flight.
+/// for a record or handshake message that is not whole (34 KiB for such a message
+/// behind the handshake), and our flight.
 pub(in crate::server) struct TlsSocket {
     tcp: TcpStream,
     tls: ServerConnection,
