@@ -5,10 +5,13 @@
 //! connection stops reading its socket, and TCP tells the publisher.
 //!
 //! To wake a thread costs more than to hand over an item: producers say when they are
-//! done for now ([`Queue::wake`]) instead of waking the consumer for each item.
+//! done for now ([`Queue::wake`]) instead of waking the consumer for each item. And the
+//! consumer takes what there is by the handful ([`Hand`]), under one lock.
 
 #[cfg(all(test, queue_loom))]
 mod loom;
+#[cfg(all(test, not(queue_loom)))]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::PoisonError;
@@ -25,6 +28,11 @@ use self::loom::{Condvar, Mutex, MutexGuard, Notify};
 /// bounded as well.
 const ITEM_OVERHEAD: usize = 128;
 
+/// A handful: so many items at the most, and, but for the first, this share of the queue. Room for the others is made
+/// when all are gone, so that is the share that a pipeline which stalls may leave unused.
+const HAND_ITEMS: usize = 64;
+const HAND_SHARE: usize = 64;
+
 /// A byte-bounded queue with one consumer.
 #[derive(Debug)]
 pub struct Queue<T> {
@@ -39,8 +47,11 @@ pub struct Queue<T> {
 #[derive(Debug)]
 struct State<T> {
     items: VecDeque<Entry<T>>,
+    /// Of the items, and of the last handful until the consumer comes for more.
     bytes: usize,
+    in_hand: usize,
     high_water: usize,
+    /// Without what the consumer has yet to tell.
     tally: Tally,
     /// How often the consumer was unlocked, and up to which of those it has been
     /// locked again. Read under the lock that guards the items: an unlock before
@@ -61,8 +72,7 @@ struct Entry<T> {
 }
 
 /// Every item is in exactly one of these: `received = queued + passed + withheld`
-/// at any time, each counted for itself and all read under one lock. Marks do
-/// not count.
+/// at any time, each counted for itself. Marks do not count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Put in.
@@ -75,13 +85,22 @@ pub struct Tally {
     pub withheld: u64,
 }
 
+/// What the consumer has taken, and what it has done since then.
+#[derive(Debug)]
+pub struct Hand<T> {
+    items: VecDeque<T>,
+    passed: u64,
+    withheld: u64,
+}
+
 /// What the consumer found.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Pop<T> {
-    Item(T),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Something to [take](Queue::take).
+    Items,
     /// Unlocked, for this number of times. Items stay where they are.
     Flushing(u64),
-    /// Closed, and everything that was in it has been handed out.
+    /// Closed, and everything that was in it has been taken.
     Closed,
 }
 
@@ -97,6 +116,7 @@ impl<T> Queue<T> {
             state: Mutex::new(State {
                 items: VecDeque::new(),
                 bytes: 0,
+                in_hand: 0,
                 high_water: 0,
                 tally: Tally::default(),
                 unlocked: 0,
@@ -202,9 +222,15 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// The next item, waiting for one. Only for the one consumer.
-    pub fn pop(&self) -> Pop<T> {
+    /// Waits for items. Only for the one consumer, when its hand is empty.
+    pub fn wait(&self) -> Found {
         let mut state = self.lock();
+        if state.make_room() {
+            // Without the lock, which the producer needs first of all.
+            drop(state);
+            self.drained.notify_waiters();
+            state = self.lock();
+        }
         while !state.is_flushing() && !state.closed && state.items.is_empty() {
             state.consumer_waits = true;
             state = self
@@ -214,42 +240,47 @@ impl<T> Queue<T> {
         }
         state.consumer_waits = false;
         if state.is_flushing() {
-            return Pop::Flushing(state.unlocked);
+            Found::Flushing(state.unlocked)
+        } else if state.items.is_empty() {
+            Found::Closed
+        } else {
+            Found::Items
         }
-        let Some(entry) = state.items.pop_front() else {
-            return Pop::Closed;
-        };
-        state.bytes -= entry.weight;
-        // At once, and not when there is more room: a pipeline that stalls would leave
-        // that much of its queue unused, for it takes nothing more that could wake them.
-        let drained = std::mem::take(&mut state.producer_waits);
+    }
+
+    /// Fills the empty hand with what [`wait`](Self::wait) found, and takes into account what was done with what it held
+    /// before.
+    pub fn take(&self, hand: &mut Hand<T>) {
+        let mut state = self.lock();
+        state.tally = hand.tell(state.tally);
+        (hand.passed, hand.withheld) = (0, 0);
+        let mut room = false;
+        while hand.items.len() < HAND_ITEMS
+            && let Some(entry) = state.items.front()
+            && (hand.items.is_empty()
+                || state.in_hand + entry.weight <= self.max_bytes / HAND_SHARE)
+        {
+            state.in_hand += entry.weight;
+            if hand.items.is_empty() {
+                // This one is as good as gone. At once, and not when there is more room: a pipeline that stalls would
+                // leave that much of its queue unused, for it takes nothing more that could wake the producers.
+                room = state.make_room();
+            }
+            hand.items
+                .extend(state.items.pop_front().map(|entry| entry.item));
+        }
         drop(state);
-        if drained {
+        if room {
             self.drained.notify_waiters();
         }
-        Pop::Item(entry.item)
     }
 
-    /// The consumer passed on an item that it had popped.
-    pub fn passed(&self) {
-        let mut state = self.lock();
-        state.tally.queued -= 1;
-        state.tally.passed += 1;
+    /// Where the items are, of which the consumer has these in hand.
+    pub fn tally(&self, hand: &Hand<T>) -> Tally {
+        hand.tell(self.lock().tally)
     }
 
-    /// The consumer keeps back an item that it had popped.
-    pub fn withheld(&self) {
-        let mut state = self.lock();
-        state.tally.queued -= 1;
-        state.tally.withheld += 1;
-    }
-
-    /// Where the items are.
-    pub fn tally(&self) -> Tally {
-        self.lock().tally
-    }
-
-    /// From now on [`pop`](Self::pop) returns [`Pop::Flushing`], at once.
+    /// From now on [`wait`](Self::wait) returns [`Found::Flushing`], at once.
     pub fn unlock(&self) {
         self.lock().unlocked += 1;
         self.filled.notify_all();
@@ -261,7 +292,7 @@ impl<T> Queue<T> {
         state.locked = state.unlocked;
     }
 
-    /// Takes back the unlocks up to the one that [`Pop::Flushing`] told of. One
+    /// Takes back the unlocks up to the one that [`Found::Flushing`] told of. One
     /// that came since stays.
     pub fn resume(&self, unlocked: u64) {
         let mut state = self.lock();
@@ -294,6 +325,13 @@ impl<T> Queue<T> {
 }
 
 impl<T> State<T> {
+    /// What was in the consumer's hand is gone. Whether somebody waits for that.
+    fn make_room(&mut self) -> bool {
+        let room = std::mem::take(&mut self.in_hand);
+        self.bytes -= room;
+        room > 0 && std::mem::take(&mut self.producer_waits)
+    }
+
     fn is_flushing(&self) -> bool {
         self.unlocked > self.locked
     }
@@ -307,212 +345,71 @@ impl<T> State<T> {
     }
 }
 
-#[cfg(all(test, not(queue_loom)))]
-mod tests {
-    use std::sync::Arc;
-    use std::thread;
-
-    use super::*;
-
-    fn runtime() -> tokio::runtime::Runtime {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .build()
-            .unwrap()
+impl<T> Hand<T> {
+    /// The next item of those in hand.
+    pub fn pop(&mut self) -> Option<T> {
+        self.items.pop_front()
     }
 
-    #[test]
-    fn one_item_always_fits_and_the_next_waits() {
-        let queue = Queue::new(10);
-        assert_eq!(queue.try_push(1, 1000), Ok(None));
-        assert_eq!(queue.try_push(2, 0), Ok(Some(2)));
-        assert_eq!(queue.pop(), Pop::Item(1));
-        assert_eq!(queue.try_push(2, 0), Ok(None));
+    /// An item was passed on.
+    pub fn passed(&mut self) {
+        self.passed += 1;
     }
 
-    #[test]
-    fn an_unlock_before_the_wait_is_not_lost_and_keeps_the_items() {
-        let queue = Queue::new(1 << 20);
-        queue.try_push(1, 1).unwrap();
-        queue.unlock();
-        assert_eq!(queue.pop(), Pop::Flushing(1));
-        assert_eq!(queue.pop(), Pop::Flushing(1));
-        queue.unlock_stop();
-        assert_eq!(queue.pop(), Pop::Item(1));
+    /// An item was kept back.
+    pub fn withheld(&mut self) {
+        self.withheld += 1;
     }
 
-    #[test]
-    fn an_unlock_while_another_is_answered_is_not_lost() {
-        let queue = Queue::new(1 << 20);
-        queue.try_push(1, 1).unwrap();
-        queue.unlock();
-        let Pop::Flushing(first) = queue.pop() else {
-            panic!("unlocked")
-        };
-        queue.unlock();
-        queue.resume(first);
-        assert_eq!(queue.pop(), Pop::Flushing(2));
-        queue.resume(2);
-        assert_eq!(queue.pop(), Pop::Item(1));
-    }
-
-    #[test]
-    fn marks_of_the_peers_making_are_bounded_too() {
-        let queue = Queue::new(10 * ITEM_OVERHEAD);
-        let runtime = runtime();
-        runtime.block_on(async {
-            let taken = std::cell::Cell::new(0);
-            let flood = async {
-                loop {
-                    queue.push_mark_when_there_is_room((), 0).await.unwrap();
-                    taken.set(taken.get() + 1);
-                }
-            };
-            let mut flood = std::pin::pin!(flood);
-            // Polled until it waits, and no further.
-            std::future::poll_fn(|context| {
-                assert!(flood.as_mut().poll(context).is_pending());
-                std::task::Poll::Ready(())
-            })
-            .await;
-            assert_eq!(taken.get(), 10);
-        });
-        assert_eq!(queue.tally(), Tally::default());
-    }
-
-    #[test]
-    fn closing_hands_out_what_is_left() {
-        let queue = Queue::new(1 << 20);
-        queue.try_push(1, 1).unwrap();
-        queue.push_mark(2).unwrap();
-        queue.close();
-        assert_eq!(queue.try_push(3, 1), Err(Closed));
-        assert_eq!(queue.push_mark(3), Err(Closed));
-        assert_eq!(queue.pop(), Pop::Item(1));
-        assert_eq!(queue.pop(), Pop::Item(2));
-        assert_eq!(queue.pop(), Pop::Closed);
-    }
-
-    #[test]
-    fn the_tally_accounts_for_every_item() {
-        let queue = Queue::new(1 << 20);
-        for n in 0..3 {
-            queue.try_push(n, 1).unwrap();
+    /// What the queue does not know yet.
+    fn tell(&self, known: Tally) -> Tally {
+        Tally {
+            received: known.received,
+            queued: known.queued - self.passed - self.withheld,
+            passed: known.passed + self.passed,
+            withheld: known.withheld + self.withheld,
         }
-        queue.push_mark(9).unwrap();
-        queue.pop();
-        queue.passed();
-        queue.pop();
-        queue.withheld();
-        queue.pop();
-        let expected = Tally {
-            received: 3,
-            queued: 1,
-            passed: 1,
-            withheld: 1,
-        };
-        assert_eq!(queue.tally(), expected);
     }
+}
 
-    #[test]
-    fn a_slow_consumer_gets_everything_in_order_within_the_bound() {
-        const ITEMS: u32 = 20_000;
-        const MAX: usize = 64 * (100 + ITEM_OVERHEAD);
-        let queue = Arc::new(Queue::new(MAX));
-        let runtime = runtime();
-        let producer = runtime.spawn({
-            let queue = queue.clone();
-            async move {
-                for n in 0..ITEMS {
-                    queue.push(n, 100).await.unwrap();
-                    // In batches that the queue's size is no multiple of.
-                    if n % 7 == 0 {
-                        queue.wake();
-                    }
-                }
-                queue.close();
-            }
-        });
-        // An impatient streaming thread: unlocked now and then, and the queue
-        // always full.
-        let unlocker = thread::spawn({
-            let queue = queue.clone();
-            move || {
-                while !queue.is_closed() {
-                    queue.unlock();
-                    queue.unlock_stop();
-                    thread::yield_now();
-                }
-            }
-        });
-        let mut next = 0;
+impl<T> Default for Hand<T> {
+    fn default() -> Self {
+        Self {
+            items: VecDeque::new(),
+            passed: 0,
+            withheld: 0,
+        }
+    }
+}
+
+/// What the streaming thread does, one item at a time.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct Consumer<T> {
+    pub hand: Hand<T>,
+}
+
+#[cfg(test)]
+impl<T> Consumer<T> {
+    /// The next item, or why there is none.
+    pub fn pop(&mut self, queue: &Queue<T>) -> Result<T, Found> {
         loop {
-            match queue.pop() {
-                Pop::Item(n) => {
-                    assert_eq!(n, next);
-                    next += 1;
-                }
-                Pop::Flushing(_) => {}
-                Pop::Closed => break,
+            if let Some(item) = self.hand.pop() {
+                return Ok(item);
+            }
+            match queue.wait() {
+                Found::Items => queue.take(&mut self.hand),
+                other => return Err(other),
             }
         }
-        assert_eq!(next, ITEMS);
-        assert!(queue.levels().1 <= MAX);
-        runtime.block_on(producer).unwrap();
-        unlocker.join().unwrap();
     }
+}
 
-    #[test]
-    fn a_producer_uses_what_room_there_is() {
-        let weight = 100 + ITEM_OVERHEAD;
-        let queue = Queue::new(16 * weight);
-        let runtime = runtime();
-        runtime.block_on(async {
-            for n in 0..16 {
-                assert_eq!(queue.try_push(n, 100), Ok(None));
-            }
-            let mut push = std::pin::pin!(queue.push(16, 100));
-            let mut is_done = async || {
-                std::future::poll_fn(|context| {
-                    std::task::Poll::Ready(push.as_mut().poll(context).is_ready())
-                })
-                .await
-            };
-            assert!(!is_done().await);
-            queue.pop();
-            // The consumer may take no more for ever.
-            assert!(is_done().await);
-        });
-        assert_eq!(queue.levels().0, 16 * weight);
-    }
-
-    #[test]
-    fn a_consumer_sleeps_until_it_is_woken() {
-        let queue = Arc::new(Queue::new(1 << 20));
-        let consumer = thread::spawn({
-            let queue = queue.clone();
-            move || [queue.pop(), queue.pop()]
-        });
-        while !queue.lock().consumer_waits {
-            thread::yield_now();
+#[cfg(test)]
+impl<T> Default for Consumer<T> {
+    fn default() -> Self {
+        Self {
+            hand: Hand::default(),
         }
-        queue.try_push(1, 1).unwrap();
-        queue.try_push(2, 1).unwrap();
-        assert!(queue.lock().consumer_waits);
-        queue.wake();
-        assert_eq!(consumer.join().unwrap(), [Pop::Item(1), Pop::Item(2)]);
-    }
-
-    #[test]
-    fn closing_frees_a_producer_that_waits() {
-        let queue = Arc::new(Queue::new(1));
-        queue.try_push(1, 1).unwrap();
-        let runtime = runtime();
-        let producer = runtime.spawn({
-            let queue = queue.clone();
-            async move { queue.push(2, 1).await }
-        });
-        queue.close();
-        assert_eq!(runtime.block_on(producer).unwrap(), Err(Closed));
     }
 }

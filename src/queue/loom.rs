@@ -19,7 +19,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-use super::{Closed, ITEM_OVERHEAD, Pop, Queue};
+use super::{Closed, Consumer, Found, ITEM_OVERHEAD, Queue};
 
 #[derive(Debug)]
 pub(super) struct Notify {
@@ -81,12 +81,12 @@ fn narrow() -> Arc<Queue<u32>> {
 
 /// Takes everything until the queue is closed.
 fn drain(queue: &Queue<u32>) -> Vec<u32> {
-    let mut items = Vec::new();
+    let (mut consumer, mut items) = (Consumer::default(), Vec::new());
     loop {
-        match queue.pop() {
-            Pop::Item(item) => items.push(item),
-            Pop::Flushing(unlocked) => queue.resume(unlocked),
-            Pop::Closed => return items,
+        match consumer.pop(queue) {
+            Ok(item) => items.push(item),
+            Err(Found::Flushing(unlocked)) => queue.resume(unlocked),
+            Err(_) => return items,
         }
     }
 }
@@ -124,11 +124,9 @@ fn two_producers_and_a_mark() {
                 queue.wake();
             })
         });
+        let mut consumer = Consumer::default();
         let mut items: Vec<u32> = (0..3)
-            .map(|_| match queue.pop() {
-                Pop::Item(item) => item,
-                other => panic!("{other:?}"),
-            })
+            .map(|_| consumer.pop(&queue).expect("neither unlocked nor closed"))
             .collect();
         let order = |item| items.iter().position(|i| *i == item);
         assert!(order(1) < order(10));
@@ -190,13 +188,13 @@ fn an_unlock_is_never_lost() {
                 queue.unlock();
             }
         });
-        let Pop::Flushing(first) = queue.pop() else {
+        let Found::Flushing(first) = queue.wait() else {
             panic!("there is nothing else");
         };
         queue.resume(first);
         // The second, if the first was answered before it came.
         if first == 1 {
-            assert_eq!(queue.pop(), Pop::Flushing(2));
+            assert_eq!(queue.wait(), Found::Flushing(2));
         }
         unlocker.join().unwrap();
     });

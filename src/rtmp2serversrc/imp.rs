@@ -6,8 +6,9 @@
 
 mod streaming;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
@@ -38,6 +39,8 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 pub struct Rtmp2ServerSrc {
     settings: Mutex<Settings>,
     running: Mutex<Option<Running>>,
+    /// An EOS event was taken over: what is queued goes out, and then EOS. Written with `running` locked.
+    draining: AtomicBool,
     /// Shared with the probe on the pad, which would have to look for the element with
     /// every buffer otherwise.
     stream: Arc<Mutex<Stream>>,
@@ -47,11 +50,6 @@ pub struct Rtmp2ServerSrc {
 struct Running {
     listening: Listening,
     route: Arc<Route>,
-    /// An EOS event was taken over: what is queued goes out, and then EOS.
-    draining: bool,
-    /// Until when. Counts from when the pipeline takes data, which it does not
-    /// while it is paused.
-    drain_until: Option<Instant>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -205,7 +203,11 @@ impl ObjectImpl for Rtmp2ServerSrc {
                 u32::from(port).to_value()
             }
             "stats" => {
-                let output = lock(&self.stream).output.as_ref().map(OutputStats::of);
+                let output = {
+                    let stream = lock(&self.stream);
+                    let output = stream.output.as_ref();
+                    output.map(|output| OutputStats::of(output, stream.tally()))
+                };
                 let running = lock(&self.running);
                 let (listening, route) = match &*running {
                     Some(running) => (Some(&running.listening), Some(&*running.route)),
@@ -281,8 +283,8 @@ impl ElementImpl for Rtmp2ServerSrc {
             return false;
         }
         if event.type_() == gst::EventType::Eos {
-            let route = lock(&self.running).as_mut().map(|running| {
-                running.draining = true;
+            let route = lock(&self.running).as_ref().map(|running| {
+                self.draining.store(true, Ordering::Relaxed);
                 running.route.clone()
             });
             if let Some(route) = route {
@@ -327,12 +329,10 @@ impl BaseSrcImpl for Rtmp2ServerSrc {
             route: Some(route.clone()),
             ..Stream::default()
         };
-        *lock(&self.running) = Some(Running {
-            listening,
-            route,
-            draining: false,
-            drain_until: None,
-        });
+        let mut running = lock(&self.running);
+        self.draining.store(false, Ordering::Relaxed);
+        *running = Some(Running { listening, route });
+        drop(running);
         self.obj().notify("current-port");
         signals::post(&self.obj(), message);
         Ok(())

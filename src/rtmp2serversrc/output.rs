@@ -125,6 +125,11 @@ impl Output {
         Some(file_header())
     }
 
+    /// Whether it has been put out.
+    pub fn header_is_out(&self) -> bool {
+        self.header_sent
+    }
+
     /// A publisher's media follow.
     pub fn begin(&mut self) {
         self.timeline.begin();

@@ -11,14 +11,16 @@ use crate::server::{Listening, Route};
 #[derive(Default)]
 pub(super) struct OutputStats {
     counts: TagCounts,
+    tally: Tally,
     bitrate: u64,
     info: StreamInfo,
 }
 
 impl OutputStats {
-    pub fn of(output: &Output) -> Self {
+    pub fn of(output: &Output, tally: Tally) -> Self {
         Self {
             counts: output.counts,
+            tally,
             bitrate: output.bitrate(),
             info: output.stream_info().clone(),
         }
@@ -39,7 +41,7 @@ pub(super) fn structure(
     output: &OutputStats,
 ) -> gst::Structure {
     let counts = &output.counts;
-    let tally = route.map_or_else(Tally::default, |r| r.queue().tally());
+    let tally = &output.tally;
     let (queue_bytes, high_water) = route.map_or((0, 0), |r| r.queue().levels());
     let server = listening.map(|l| l.stats()).unwrap_or_default();
     let is_publishing = route.is_some_and(|r| r.publisher().is_some());

@@ -1,6 +1,7 @@
 //! The streaming thread: from the queue to the pad.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use gst::prelude::*;
@@ -9,10 +10,10 @@ use gst_base::prelude::*;
 use gst_base::subclass::base_src::CreateSuccess;
 
 use super::{DRAIN_DEADLINE, Rtmp2ServerSrc, lock};
-use crate::queue::Pop;
+use crate::queue::{Found, Hand, Tally};
 use crate::rtmp::Media;
 use crate::rtmp2serversrc::compat::{self, NoTag};
-use crate::rtmp2serversrc::output::Output;
+use crate::rtmp2serversrc::output::{Output, Tag};
 use crate::rtmp2serversrc::{CAT, signals};
 use crate::server::{EndReason, Item, Publisher, Route};
 
@@ -22,6 +23,8 @@ pub(super) struct Stream {
     pub(super) output: Option<Output>,
     /// Where the tags come from. The same as the running element's.
     pub(super) route: Option<Arc<Route>>,
+    /// What was taken from the route's queue and has not gone out.
+    pub(super) hand: Hand<Item>,
     /// The first tag, behind the file header.
     pub(super) next: Option<gst::Buffer>,
     /// The buffer that `create` returned last, until the pad has seen it. Since
@@ -34,6 +37,9 @@ pub(super) struct Stream {
     pub(super) publisher: Option<Arc<Publisher>>,
     /// How the last publisher left: why EOS follows.
     pub(super) left: Option<EndReason>,
+    /// Until when the pipeline may take what is queued, once an EOS event was taken over. Counts from when it takes data,
+    /// which it does not while it is paused.
+    pub(super) drain_until: Option<Instant>,
 }
 
 pub(super) struct Held {
@@ -53,11 +59,34 @@ impl Stream {
 
     /// The pad has the buffer: nobody can drop it unseen any more.
     pub(super) fn seen(&mut self) {
-        if self.held.take().is_some_and(|held| held.is_tag)
-            && let Some(route) = &self.route
-        {
-            route.queue().passed();
+        if self.held.take().is_some_and(|held| held.is_tag) {
+            self.hand.passed();
         }
+    }
+
+    /// What became of the tags so far.
+    pub(super) fn tally(&self) -> Tally {
+        let route = self.route.as_ref();
+        route.map_or_else(Tally::default, |route| route.queue().tally(&self.hand))
+    }
+
+    /// The file header is out.
+    fn has_begun(&self) -> bool {
+        self.output.as_ref().is_some_and(Output::header_is_out)
+    }
+
+    fn drain_is_over(&self) -> bool {
+        self.drain_until
+            .is_some_and(|until| Instant::now() >= until)
+    }
+
+    /// Turns one message into a tag.
+    fn tag(&mut self, media: Media, running_time: impl Fn() -> Option<u64>) -> Result<Tag, NoTag> {
+        let goes_on = self.publisher.as_ref().is_some_and(|p| p.goes_on);
+        let output = self.output.as_mut().ok_or(NoTag::Withheld)?;
+        let tag = output.tag(media, goes_on, running_time)?;
+        self.latency_due |= tag.is_new_stream;
+        Ok(tag)
     }
 }
 
@@ -118,24 +147,18 @@ impl Rtmp2ServerSrc {
         Some(self.end())
     }
 
-    /// Turns one message into a buffer and sends what has to go before it.
-    fn tag(&self, media: Media) -> Result<CreateSuccess, NoTag> {
-        let obj = self.obj();
-        let running_time = || obj.current_running_time().map(gst::ClockTime::mseconds);
-        let (tag, caps, header, publisher) = {
+    /// Puts a tag out, and before it what has to go before it.
+    fn put_out(&self, tag: Tag) -> CreateSuccess {
+        let (caps, header, publisher) = {
             let stream = &mut *lock(&self.stream);
-            let goes_on = stream.publisher.as_ref().is_some_and(|p| p.goes_on);
-            let output = stream.output.as_mut().ok_or(NoTag::Withheld)?;
-            let tag = output.tag(media, goes_on, running_time)?;
-            let caps = tag.headers_changed.then(|| output.caps());
-            let header = output.header();
-            stream.latency_due |= tag.is_new_stream;
-            if caps.is_none() && header.is_none() && tag.is_plain() {
-                // Nearly all of them: nothing goes before it.
-                return Ok(stream.hold(tag.buffer, true));
-            }
-            (tag, caps, header, stream.publisher.clone())
+            let output = stream.output.as_mut();
+            let (caps, header) = output.map_or((None, None), |output| {
+                let caps = tag.headers_changed.then(|| output.caps());
+                (caps, output.header())
+            });
+            (caps, header, stream.publisher.clone())
         };
+        let obj = self.obj();
         if let Some(caps) = caps
             && let Err(error) = obj.set_caps(&caps)
         {
@@ -148,13 +171,13 @@ impl Rtmp2ServerSrc {
             signals::post(&obj, signals::stream_info(&publisher, &info));
         }
         let mut stream = lock(&self.stream);
-        Ok(match header {
+        match header {
             Some(header) => {
                 stream.next = Some(tag.buffer);
                 stream.hold(header, false)
             }
             None => stream.hold(tag.buffer, true),
-        })
+        }
     }
 
     /// flvdemux makes its first frame running time 0 plus the base of this
@@ -184,6 +207,7 @@ impl Rtmp2ServerSrc {
 
     fn withhold_at_eos(&self) {
         let mut stream = lock(&self.stream);
+        stream.hand.withheld();
         let Some(output) = &mut stream.output else {
             return;
         };
@@ -210,97 +234,115 @@ impl Rtmp2ServerSrc {
         }
     }
 
-    /// If an EOS event was taken over, its time starts when the base class asks for
-    /// the next buffer: it does so in PLAYING only. `create` may get one in PAUSED.
-    fn note_draining(&self) {
-        if let Some(running) = &mut *lock(&self.running)
-            && running.draining
-        {
-            let until = || Instant::now() + DRAIN_DEADLINE;
-            running.drain_until.get_or_insert_with(until);
+    /// Waits for something to take. False if nothing will come any more.
+    fn wait(&self, route: &Route) -> Result<bool, gst::FlowError> {
+        loop {
+            // The base class may take back an unlock that came after the state change
+            // which it belongs to. Of a pad that is being deactivated this flag is set
+            // before the unlock, so one of the two is seen.
+            let pad_flags = self.obj().src_pad().pad_flags();
+            if pad_flags.contains(gst::PadFlags::FLUSHING) {
+                return Err(gst::FlowError::Flushing);
+            }
+            match route.queue().wait() {
+                Found::Items => return Ok(true),
+                Found::Closed => return Ok(false),
+                Found::Flushing(unlocked) => {
+                    self.wait_until_playing()?;
+                    route.queue().resume(unlocked);
+                }
+            }
         }
-    }
-
-    /// An EOS event was taken over and its time is up.
-    fn drain_is_over(&self) -> bool {
-        let until = lock(&self.running).as_ref().and_then(|r| r.drain_until);
-        until.is_some_and(|until| Instant::now() >= until)
     }
 
     /// What goes out next, waiting for it.
     pub(super) fn next_buffer(&self) -> Result<CreateSuccess, gst::FlowError> {
-        let (route, latency_due) = {
-            let mut stream = lock(&self.stream);
-            if let Some(held) = &stream.held {
-                return Ok(CreateSuccess::NewBuffer(held.buffer.clone()));
-            }
-            if let Some(next) = stream.next.take() {
-                return Ok(stream.hold(next, true));
-            }
-            (
-                stream.route.clone(),
-                std::mem::take(&mut stream.latency_due),
-            )
-        };
-        if latency_due {
+        let mut stream = lock(&self.stream);
+        if let Some(held) = &stream.held {
+            return Ok(CreateSuccess::NewBuffer(held.buffer.clone()));
+        }
+        if let Some(next) = stream.next.take() {
+            return Ok(stream.hold(next, true));
+        }
+        if std::mem::take(&mut stream.latency_due) {
+            drop(stream);
             self.announce_latency();
+            stream = lock(&self.stream);
         }
-        let Some(route) = route else {
-            return Err(gst::FlowError::Flushing);
+        // The base class asks for a buffer in PLAYING only. `create` may get one in PAUSED.
+        if self.draining.load(Ordering::Relaxed) {
+            let until = || Instant::now() + DRAIN_DEADLINE;
+            stream.drain_until.get_or_insert_with(until);
+        }
+        let running_time = || {
+            self.obj()
+                .current_running_time()
+                .map(gst::ClockTime::mseconds)
         };
-        // The base class may take back an unlock that came after the state change
-        // which it belongs to. Of a pad that is being deactivated this flag is set
-        // before the unlock, so one of the two is seen.
-        let pad_flags = self.obj().src_pad().pad_flags();
-        if pad_flags.contains(gst::PadFlags::FLUSHING) {
-            return Err(gst::FlowError::Flushing);
-        }
-        self.note_draining();
+        // The lock is held for what is nearly always the case, a plain tag from the hand, and for nothing that waits or
+        // calls out.
         loop {
-            match route.queue().pop() {
-                Pop::Flushing(unlocked) => {
-                    self.wait_until_playing()?;
-                    route.queue().resume(unlocked);
-                }
-                Pop::Closed => return self.end(),
-                Pop::Item(Item::Begin(publisher)) => {
-                    gst::debug!(CAT, imp = self, "tags of {publisher:?} follow");
-                    {
-                        let mut stream = lock(&self.stream);
-                        stream.publisher = Some(publisher.clone());
-                        if let Some(output) = &mut stream.output {
-                            output.begin();
-                        }
-                    }
-                    signals::post(&self.obj(), signals::connected(&publisher));
-                }
-                Pop::Item(Item::Media(_)) if self.drain_is_over() => {
+            match stream.hand.pop() {
+                Some(Item::Media(_)) if stream.drain_is_over() => {
+                    drop(stream);
                     self.withhold_at_eos();
-                    route.queue().withheld();
                 }
-                Pop::Item(Item::Media(media)) => match self.tag(media) {
-                    Ok(created) => return Ok(created),
-                    Err(NoTag::Withheld) => route.queue().withheld(),
+                Some(Item::Media(media)) => match stream.tag(media, running_time) {
+                    Ok(tag) if tag.is_plain() && stream.has_begun() => {
+                        return Ok(stream.hold(tag.buffer, true));
+                    }
+                    Ok(tag) => {
+                        drop(stream);
+                        return Ok(self.put_out(tag));
+                    }
+                    Err(NoTag::Withheld) => {
+                        stream.hand.withheld();
+                        continue;
+                    }
                     Err(NoTag::Unsupported(codec)) => {
-                        route.queue().withheld();
+                        stream.hand.withheld();
+                        drop(stream);
                         // The publisher is told, instead of left waiting.
-                        route.end();
+                        if let Some(route) = self.route() {
+                            route.end();
+                        }
                         self.post_error_message(compat::error(codec));
                         return Err(gst::FlowError::Error);
                     }
                 },
-                Pop::Item(Item::End {
+                Some(Item::Begin(publisher)) => {
+                    gst::debug!(CAT, imp = self, "tags of {publisher:?} follow");
+                    stream.publisher = Some(publisher.clone());
+                    if let Some(output) = &mut stream.output {
+                        output.begin();
+                    }
+                    drop(stream);
+                    signals::post(&self.obj(), signals::connected(&publisher));
+                }
+                Some(Item::End {
                     publisher,
                     reason,
                     last,
                 }) => {
-                    lock(&self.stream).publisher = None;
+                    stream.publisher = None;
+                    drop(stream);
                     self.tell_of_end(&publisher, &reason);
                     if let Some(result) = self.publisher_left(reason, last) {
                         return result;
                     }
                 }
+                None => {
+                    let route = stream.route.clone().ok_or(gst::FlowError::Flushing)?;
+                    drop(stream);
+                    if !self.wait(&route)? {
+                        return self.end();
+                    }
+                    stream = lock(&self.stream);
+                    route.queue().take(&mut stream.hand);
+                    continue;
+                }
             }
+            stream = lock(&self.stream);
         }
     }
 }

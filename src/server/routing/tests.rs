@@ -1,4 +1,5 @@
 use super::*;
+use crate::queue::Consumer;
 use crate::rtmp::{Connect, UnpublishReason};
 use crate::server::publication::Publication;
 use crate::server::{ConnectionEvent, EndReason, ItemQueue};
@@ -85,8 +86,8 @@ fn begin(claim: Claim, port: u16, request: &PublishRequest) -> Publication {
 /// What is in a queue: `+` and `-` with the publisher's port, `.` if it was the last.
 fn marks(queue: &ItemQueue) -> String {
     queue.close();
-    let mut marks = Vec::new();
-    while let crate::queue::Pop::Item(item) = queue.pop() {
+    let (mut consumer, mut marks) = (Consumer::default(), Vec::new());
+    while let Ok(item) = consumer.pop(queue) {
         marks.push(match item {
             Item::Begin(publisher) => format!("+{}", publisher.peer.port()),
             Item::End {
