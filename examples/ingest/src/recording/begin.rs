@@ -42,9 +42,24 @@ impl Begin {
         let pipeline = self.pipeline.upgrade().context("the pipeline is gone")?;
         let source = self.source.upgrade().context("the element is gone")?;
         let path = free_path(&self.config.directory, &admitted.name)?;
+        match self.record_to(&path, &pipeline) {
+            Ok(producer) => Ok(Begun {
+                publication: self.streams.begin(admitted, &source, path),
+                producer,
+            }),
+            Err(error) => {
+                // Nothing is in it, and nobody would know what it is.
+                if let Err(error) = std::fs::remove_file(&path) {
+                    tracing::warn!("{} stays, empty: {error}", path.display());
+                }
+                Err(error.context(format!("can't record to {}", path.display())))
+            }
+        }
+    }
 
+    fn record_to(&self, path: &Path, pipeline: &gst::Pipeline) -> anyhow::Result<StreamProducer> {
         let file = gst::ElementFactory::make("filesink")
-            .property("location", &path)
+            .property("location", path)
             // One write per tag: whatever becomes of this process, what was received is in the file.
             .property_from_str("buffer-mode", "unbuffered")
             .property("sync", false)
@@ -54,15 +69,12 @@ impl Begin {
         for sink in [&file, producer.upcast_ref()] {
             pipeline.add(sink)?;
             self.tee.link(sink)?;
-            sink.sync_state_with_parent()
-                .with_context(|| format!("can't record to {}", path.display()))?;
+            sink.sync_state_with_parent()?;
         }
-        let producer = StreamProducer::with(&producer, ProducerSettings { sync: false });
-        let publication = self.streams.begin(admitted, &source, path);
-        Ok(Begun {
-            publication,
-            producer,
-        })
+        Ok(StreamProducer::with(
+            &producer,
+            ProducerSettings { sync: false },
+        ))
     }
 }
 
@@ -84,4 +96,66 @@ fn free_path(directory: &Path, name: &str) -> anyhow::Result<PathBuf> {
         }
     }
     Err(anyhow!("no free file name for {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::keys::Keys;
+
+    /// A pipeline that has no place for the sinks, or has one.
+    fn begin(directory: &Path, has_place: bool) -> anyhow::Result<Begun> {
+        gst::init().unwrap();
+        let keys = directory.join("keys");
+        std::fs::write(&keys, "one key\n").unwrap();
+        let streams = Arc::new(Streams::new(Keys::open(&keys).unwrap()));
+        let recordings = directory.join("recordings");
+        std::fs::create_dir_all(&recordings).unwrap();
+        let pipeline = gst::Pipeline::new();
+        let make = |element| gst::ElementFactory::make(element).build().unwrap();
+        let (source, tee) = (make("fakesrc"), make("tee"));
+        pipeline.add(&source).unwrap();
+        if has_place {
+            pipeline.add(&tee).unwrap();
+        }
+        let begin = Begin {
+            config: Arc::new(Config {
+                host: String::new(),
+                port: 0,
+                application: String::new(),
+                directory: recordings,
+                timeout: 0,
+                preview_directory: None,
+            }),
+            admitted: Arc::new(Mutex::new(streams.admit("key").ok())),
+            streams,
+            pipeline: pipeline.downgrade(),
+            source: source.downgrade(),
+            tee,
+        };
+        let begun = begin.begin();
+        pipeline.set_state(gst::State::Null).unwrap();
+        begun
+    }
+
+    fn files(directory: &Path) -> usize {
+        let files = std::fs::read_dir(directory.join("recordings")).unwrap();
+        files.count()
+    }
+
+    #[test]
+    fn what_can_not_begin_leaves_no_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let Err(error) = begin(directory.path(), false) else {
+            panic!("a tee elsewhere was linked");
+        };
+        assert!(error.to_string().starts_with("can't record to "), "{error}");
+        assert_eq!(files(directory.path()), 0);
+        // And what can begin has one.
+        let begun = begin(directory.path(), true).unwrap();
+        assert!(begun.publication.path.exists());
+        assert_eq!(files(directory.path()), 1);
+    }
 }
