@@ -71,6 +71,7 @@ class Card {
     verdict.classList.toggle("bad", !stream.is_complete);
     verdict.lastElementChild.textContent = stream.is_complete ? "✓ complete" : "✗ missing";
     this.text("file", fileLine(stream));
+    this.text("missing", end?.missing ? `not complete: ${end.missing}` : "");
     this.preview(stream);
   }
 

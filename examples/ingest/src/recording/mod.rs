@@ -9,6 +9,7 @@
 mod begin;
 mod run;
 mod show;
+mod verdict;
 
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Sender};
@@ -21,6 +22,7 @@ use gst::prelude::*;
 use crate::streams::Streams;
 use begin::{Begin, Begun, Slot};
 use run::Run;
+pub use verdict::Verdict;
 
 /// What all pipelines have in common.
 pub struct Config {
@@ -163,13 +165,17 @@ fn is_named(message: &gst::Message, name: &str) -> bool {
         .is_some_and(|structure| structure.name() == name)
 }
 
-/// The error that a message is, if it is one.
+/// The error that a message is, if it is one. "Could not write" alone helps nobody; why is in the details, behind the line
+/// of GStreamer's code that says so.
 fn error_of(message: &gst::Message) -> Option<anyhow::Error> {
     match message.view() {
         gst::MessageView::Error(error) => {
             let details = error.debug().unwrap_or_default();
             tracing::debug!("{}: {details}", error.error());
-            Some(error.error().into())
+            Some(match details.split_once('\n') {
+                Some((_, why)) => anyhow!("{} ({})", error.error(), why.trim()),
+                None => error.error().into(),
+            })
         }
         _ => None,
     }

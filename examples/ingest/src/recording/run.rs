@@ -8,8 +8,8 @@ use gst::prelude::*;
 
 use super::begin::Begun;
 use super::show::Show;
-use super::{Config, Event, error_of};
-use crate::figures::{FILE_HEADER, Figures};
+use super::{Config, Event, Verdict, error_of};
+use crate::figures::Figures;
 use crate::streams::{End, Publication};
 
 /// A little more than the element gives a pipeline to take what is queued.
@@ -164,22 +164,20 @@ impl Run {
         let name = &publication.name;
         let path = publication.path.display();
         let (reason, clean) = self.left.take().unwrap_or_default();
-        let file_bytes = std::fs::metadata(&publication.path).map_or(0, |file| file.len());
-        let expected = figures.bytes + FILE_HEADER;
-        if figures.is_complete() && figures.queued == 0 && file_bytes == expected {
-            tracing::info!(
+        let verdict = Verdict::on(&figures, &publication.path);
+        match &verdict.missing {
+            None => tracing::info!(
                 "{name}: ended: {reason}; all of {} tags, {} withheld, are in {path}",
                 figures.received,
                 figures.withheld
-            );
-        } else {
-            tracing::error!(
-                "{name}: ended: {reason}; {} tags received, {} put out, {} left in the queue; \
-                 {path} has {file_bytes} bytes of {expected}",
+            ),
+            Some(missing) => tracing::error!(
+                "{name}: ended: {reason}; {path} is not complete: {missing}; \
+                 {} tags received, {} put out, {} left in the queue",
                 figures.received,
                 figures.pushed,
                 figures.queued
-            );
+            ),
         }
         let seconds = publication.elapsed().as_secs();
         publication.end(
@@ -187,8 +185,8 @@ impl Run {
             End {
                 clean,
                 reason,
-                file_bytes,
                 seconds,
+                verdict,
             },
         );
     }
