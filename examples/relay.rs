@@ -1,12 +1,13 @@
 //! Relays whoever publishes to another RTMP server and over SRT: `relay PORT RTMP-URL SRT-URL`, such as
 //! `relay 1935 rtmp://example.com/live/key srt://:7001?mode=listener`.
 //!
-//! Nothing is transcoded. RTMP gets the FLV as it came, whatever the codecs; SRT gets MPEG-TS with H.264 and AAC.
+//! Nothing is transcoded. RTMP gets the FLV as it came, whatever the codecs; SRT gets MPEG-TS with H.264 and AAC or MP3.
 
 use std::cell::RefCell;
 use std::error::Error;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
@@ -45,6 +46,11 @@ fn run() -> Result<(), Box<dyn Error>> {
     named("rtmp").set_property("location", rtmp);
     named("srt").set_property("uri", srt);
 
+    named("srt").connect("caller-added", false, |_| {
+        println!("somebody watches over SRT");
+        None
+    });
+
     // Which streams there are is known when they come.
     let (weak, mux) = (pipeline.downgrade(), named("mux"));
     named("demux").connect_pad_added(move |_, pad| {
@@ -57,12 +63,18 @@ fn run() -> Result<(), Box<dyn Error>> {
 
     let main_loop = glib::MainLoop::new(None, false);
     let outcome = Rc::new(RefCell::new(Ok(())));
+    // A closed SRT connection loses what is under way: it stays for as long as that may take.
+    let srt_latency = named("srt").property::<i32>("latency").unsigned_abs();
+    let under_way = 4 * Duration::from_millis(srt_latency.into());
     let bus = pipeline.bus().expect("a pipeline has a bus");
     let _watch = bus.add_watch_local({
         let (main_loop, outcome) = (main_loop.clone(), outcome.clone());
         move |_, message| {
             match message.view() {
-                gst::MessageView::Eos(_) => main_loop.quit(),
+                gst::MessageView::Eos(_) => {
+                    let main_loop = main_loop.clone();
+                    glib::timeout_add_local_once(under_way, move || main_loop.quit());
+                }
                 gst::MessageView::Error(error) => {
                     let whose = error.src().map(|src| src.name()).unwrap_or_default();
                     *outcome.borrow_mut() = Err(format!("{whose}: {}", error.error()).into());

@@ -1,5 +1,7 @@
 //! The examples, each run as a user would run it, with a real ffmpeg.
 
+#[path = "examples/converted.rs"]
+mod converted;
 mod support;
 
 use std::io::{Read, Write};
@@ -10,13 +12,12 @@ use std::sync::Once;
 
 use support::flv::{self, Rules, Tag};
 use support::launch::{free_port, wait_for_listener, with_plugin};
-use support::pipeline::Recording;
 use support::process::{Finished, Process};
 use support::publishers::{DEADLINE, read_flv};
 
 const PICTURE: &str = "-re -f lavfi -i testsrc2=size=320x240:rate=30";
 const SOUND: &str = "-re -f lavfi -i sine=frequency=440";
-const CODECS: &str = "-map 0 -map 1 -c:v libx264 -preset ultrafast -bf 0 -g 30 -threads 1 -c:a aac";
+const H264: &str = "-c:v libx264 -preset ultrafast -bf 0 -g 30 -threads 1";
 
 /// A real ffmpeg, which also writes what it sends to a file.
 struct Encoder {
@@ -27,6 +28,18 @@ struct Encoder {
 impl Encoder {
     /// Publishes picture and sound with that key, until it is stopped if no seconds are given.
     fn start(port: u16, key: &str, seconds: Option<u32>, directory: &Path) -> Encoder {
+        let what = format!("{PICTURE} {SOUND} -map 0 -map 1 {H264} -c:a aac");
+        Encoder::start_with(port, key, seconds, &what, directory)
+    }
+
+    /// The same with other inputs or codecs.
+    fn start_with(
+        port: u16,
+        key: &str,
+        seconds: Option<u32>,
+        what: &str,
+        directory: &Path,
+    ) -> Encoder {
         let sent = directory.join(format!("sent-{key}.flv"));
         let flv = "f=flv:flvflags=no_duration_filesize";
         let outputs = format!(
@@ -35,8 +48,7 @@ impl Encoder {
         );
         let duration = seconds.map_or(String::new(), |seconds| format!("-t {seconds}"));
         let arguments = format!(
-            "-hide_banner -nostdin -v warning -y {PICTURE} {SOUND} {CODECS} {duration} \
-             -flags +global_header -f tee"
+            "-hide_banner -nostdin -v warning -y {what} {duration} -flags +global_header -f tee"
         );
         let mut command = Command::new("ffmpeg");
         command
@@ -225,70 +237,6 @@ fn auth_signal() {
 }
 
 #[test]
-fn relay() {
-    let directory = tempfile::tempdir().unwrap();
-    let there = Recording::start(directory.path(), "").unwrap();
-    let (port, srt) = (free_port(), free_port());
-    let mut command = example("relay");
-    command.arg(port.to_string());
-    command.arg(format!("rtmp://127.0.0.1:{}/live/relayed", there.port()));
-    command.arg(format!("srt://127.0.0.1:{srt}?mode=listener"));
-    let relay = listening(&mut command, port);
-    // The SRT socket is bound when the relay plays, which it does when RTMP listens: a caller tries for 3 s.
-    let received = directory.path().join("received.ts");
-    let mut receiver = Command::new("ffmpeg");
-    receiver.args(["-hide_banner", "-nostdin", "-v", "error", "-y", "-copyts"]);
-    receiver
-        .arg("-i")
-        .arg(format!("srt://127.0.0.1:{srt}?mode=caller"));
-    receiver
-        .args(["-map", "0", "-c", "copy", "-f", "mpegts"])
-        .arg(&received);
-    let receiver = Process::spawn(&mut receiver).unwrap();
-
-    let sent = Encoder::start(port, "key", Some(4), directory.path()).finish();
-    end_well(relay);
-    let relayed = there.finish().unwrap();
-    // rtmp2sink sends the stream header of the caps, and then the same tags as they come.
-    let (sent_headers, sent) = headers_and_stream(sent);
-    let (headers, relayed) = headers_and_stream(relayed);
-    assert!(sent_headers.iter().all(|header| headers.contains(header)));
-    assert_same(&sent, &relayed, Rules::default());
-    // ffmpeg calls a closed SRT connection an error.
-    receiver.wait(DEADLINE).unwrap();
-    let sent_frames = sent.iter().filter(|tag| tag.is_video_frame()).count();
-    // It comes in the first second at the latest, and SRT gives up what is under way when it is closed.
-    let frames = count_frames(&received);
-    assert!(
-        frames > sent_frames - 40 && frames <= sent_frames,
-        "{frames} of {sent_frames}"
-    );
-}
-
-/// Metadata and the codecs' sequence headers, and all else.
-fn headers_and_stream(tags: Vec<Tag>) -> (Vec<Tag>, Vec<Tag>) {
-    tags.into_iter()
-        .partition(|tag| tag.kind == flv::Kind::Script || tag.body[1] == 0)
-}
-
-/// How many frames ffmpeg decodes of a file or playlist, without complaints.
-fn count_frames(file: &Path) -> usize {
-    let mut command = Command::new("ffprobe");
-    command.args("-v error -count_frames -select_streams v:0".split(' '));
-    command.args("-show_entries stream=nb_read_frames -of csv=p=0".split(' '));
-    let finished = end_well(Process::spawn(command.arg(file)).unwrap());
-    let complaint = finished.stderr.lines().next();
-    assert_eq!(
-        complaint,
-        None,
-        "of {} lines",
-        finished.stderr.lines().count()
-    );
-    let count = finished.stdout.lines().next().expect("a count");
-    count.trim_end_matches(',').parse().expect("a number")
-}
-
-#[test]
 fn http_flv() {
     let directory = tempfile::tempdir().unwrap();
     let (port, http) = (free_port(), free_port());
@@ -350,23 +298,6 @@ fn http_flv() {
     }
     server.interrupt();
     end_well(server);
-}
-
-#[test]
-fn transcode_hls() {
-    let directory = tempfile::tempdir().unwrap();
-    let (port, hls) = (free_port(), directory.path().join("hls"));
-    let mut command = with_plugin(source_of("transcode_hls.sh"), directory.path());
-    let server = listening(command.arg(port.to_string()).arg(&hls), port);
-    Encoder::start(port, "key", Some(5), directory.path()).finish();
-    end_well(server);
-    let playlist = hls.join("index.m3u8");
-    let text = std::fs::read_to_string(&playlist).unwrap();
-    assert!(text.contains("#EXT-X-ENDLIST"), "{text}");
-    assert!(text.matches("#EXTINF").count() >= 3, "{text}");
-    // videorate may repeat one at either end.
-    let frames = count_frames(&playlist);
-    assert!((150..=152).contains(&frames), "{frames}");
 }
 
 #[test]

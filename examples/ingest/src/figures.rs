@@ -18,6 +18,8 @@ pub struct Figures {
     pub pushed: u64,
     pub queued: u64,
     pub withheld: u64,
+    /// Of those: what was not written in time when the program was stopped.
+    pub withheld_at_eos: u64,
     pub video_tags: u64,
     pub audio_tags: u64,
     pub key_frames: u64,
@@ -48,6 +50,7 @@ impl Figures {
             pushed: field(stats, "pushed").unwrap_or_default(),
             queued: field(stats, "queued").unwrap_or_default(),
             withheld: field(stats, "withheld").unwrap_or_default(),
+            withheld_at_eos: field(stats, "withheld-at-eos").unwrap_or_default(),
             video_tags: field(stats, "video-tags").unwrap_or_default(),
             audio_tags: field(stats, "audio-tags").unwrap_or_default(),
             key_frames: field(stats, "keyframes").unwrap_or_default(),

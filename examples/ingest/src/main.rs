@@ -66,10 +66,11 @@ struct Args {
 }
 
 /// What the previews are made of, and the Debian package that has it.
-const PREVIEW_ELEMENTS: [(&str, &str); 5] = [
+const PREVIEW_ELEMENTS: [(&str, &str); 6] = [
     ("appsrc", "gstreamer1.0-plugins-base"),
     ("flvdemux", "gstreamer1.0-plugins-good"),
     ("aacparse", "gstreamer1.0-plugins-good"),
+    ("mpegaudioparse", "gstreamer1.0-plugins-good"),
     ("h264parse", "gstreamer1.0-plugins-bad"),
     ("hlssink2", "gstreamer1.0-plugins-bad"),
 ];

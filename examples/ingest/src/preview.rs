@@ -55,6 +55,9 @@ impl Layout {
                 Some(*parser)
             }
         };
+        if video.is_none() && audio.is_none() {
+            bail!("its codecs are not known");
+        }
         Ok(Self {
             video: video.is_some(),
             audio,
@@ -209,5 +212,7 @@ mod tests {
             let error = layout(video, audio).unwrap_err().to_string();
             assert!(error.ends_with(named), "{error}");
         }
+        // It would wait for ever.
+        assert!(layout(None, None).is_err());
     }
 }

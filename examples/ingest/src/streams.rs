@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::figures::{Figures, History, Second};
 use crate::keys::Keys;
+use crate::recording::Verdict;
 
 /// Silence after which the same stream is given to who comes with its key again: an encoder that lost its network comes
 /// back long before the server has noticed.
@@ -82,9 +83,10 @@ pub struct End {
     /// The encoder said goodbye.
     pub clean: bool,
     pub reason: String,
-    /// Of its recording, when it was closed.
-    pub file_bytes: u64,
     pub seconds: u64,
+    /// On its recording, when it was closed.
+    #[serde(flatten)]
+    pub verdict: Verdict,
 }
 
 impl Publication {
@@ -262,7 +264,10 @@ impl Streams {
                     Some(end) => end.seconds,
                     None => publication.elapsed().as_secs(),
                 },
-                is_complete: state.figures.is_complete(),
+                is_complete: match &state.end {
+                    Some(end) => end.verdict.is_complete,
+                    None => state.figures.is_complete(),
+                },
                 figures: &state.figures,
                 history: &state.history,
                 preview: &state.preview,
@@ -297,6 +302,7 @@ struct Published<'a> {
     id: u64,
     file: Option<String>,
     seconds: u64,
+    /// While it is live, that all tags are accounted for; then, that they are in the file.
     is_complete: bool,
     figures: &'a Figures,
     history: &'a History,

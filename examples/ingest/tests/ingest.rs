@@ -6,8 +6,8 @@ use std::net::TcpListener;
 
 use support::flv::{Rules, compare};
 use support::process::Process;
-use support::{App, DEADLINE, Encoder, H264, PICTURE};
-use support::{assert_same, read, read_prefix, wait_for};
+use support::{App, DEADLINE, Encoder, H264, PICTURE, SOUND};
+use support::{assert_same, limit_files, read, read_prefix, wait_for};
 
 fn is_live(stream: &serde_json::Value) -> bool {
     stream["state"] == "live" && stream["figures"]["pushed"].as_u64() > Some(0)
@@ -157,6 +157,61 @@ fn a_preview_that_fails_takes_nothing_with_it() {
         app.wait_for_stream("one", "the end", |s| s["state"] == "ended");
         app.recorded("one")
     });
+    assert!(app.interrupt().success());
+}
+
+/// A disk that is full for one of two.
+#[test]
+fn what_did_not_fit_is_missed_and_nobody_else_is_concerned() {
+    const LIMIT: u64 = 300_000;
+    let directory = tempfile::tempdir().unwrap();
+    let keys = "large large-key\nsmall small-key\n";
+    let app = App::start_with(directory.path(), keys, |c| limit_files(c, LIMIT));
+    let sound = format!("{SOUND} -map 0 -c:a aac");
+    let small = Encoder::start(app.port, "small-key", &sound, directory.path());
+    app.wait_for_stream("small", "live", is_live);
+    let picture = format!("{PICTURE} {H264}");
+    let large = Encoder::start(app.port, "large-key", &picture, directory.path());
+    let ended = |s: &serde_json::Value| s["state"] == "ended";
+    let stream = app.wait_for_stream("large", "the end", ended);
+    let sent = large.sent.clone();
+    large.fail();
+
+    let end = &stream["end"];
+    assert_eq!(stream["is_complete"], false);
+    assert_eq!(end["is_complete"], false);
+    assert_eq!(end["clean"], false);
+    let reason = end["reason"].as_str().unwrap();
+    assert!(reason.contains("File too large"), "{reason}");
+    assert_eq!(end["file_bytes"], LIMIT);
+    let expected = end["expected_bytes"].as_u64().unwrap();
+    assert!(expected > LIMIT, "{expected}");
+    let missing = end["missing"].as_str().unwrap();
+    let bytes = format!("the file has {LIMIT} bytes of {expected}");
+    assert!(missing.contains(&bytes), "{missing}");
+    let errors = app
+        .log()
+        .into_iter()
+        .filter(|l| l.contains("ERROR large: "));
+    let errors = errors.collect::<Vec<_>>().join("\n");
+    for part in ["File too large", "is not complete: ", &bytes] {
+        assert!(errors.contains(part), "no {part}: {errors}");
+    }
+    let rules = Rules {
+        prefix: true,
+        ..Rules::default()
+    };
+    let recorded = read_prefix(&app.recordings("large")[0]);
+    assert!(recorded.len() > 10);
+    let comparison = compare(&read_prefix(&sent), &recorded, rules);
+    assert!(comparison.is_same(), "{comparison}");
+
+    assert_eq!(app.stream("small").unwrap()["state"], "live");
+    let sent = small.interrupt();
+    let stream = app.wait_for_stream("small", "the end", ended);
+    assert_eq!(stream["is_complete"], true);
+    assert_eq!(stream["end"]["missing"], serde_json::Value::Null);
+    assert_same(&sent, &app.recorded("small"));
     assert!(app.interrupt().success());
 }
 

@@ -71,6 +71,7 @@ class Card {
     verdict.classList.toggle("bad", !stream.is_complete);
     verdict.lastElementChild.textContent = stream.is_complete ? "✓ complete" : "✗ missing";
     this.text("file", fileLine(stream));
+    this.text("missing", end?.missing ? `not complete: ${end.missing}` : "");
     this.preview(stream);
   }
 
@@ -149,17 +150,18 @@ class Card {
 
 function format(figures) {
   const rate = figures.framerate ? `, ${+figures.framerate.toFixed(2)} fps` : "";
-  const size = figures.width ? ` ${figures.width}×${figures.height}${rate}` : "";
-  const channels = { 1: "mono", 2: "stereo" }[figures.audio_channels] ?? `${figures.audio_channels} channels`;
-  const sound = figures.audio_rate ? ` ${figures.audio_rate / 1000} kHz ${channels}` : "";
+  const size = figures.width && figures.height ? ` ${figures.width}×${figures.height}${rate}` : rate;
+  const count = figures.audio_channels;
+  const channels = count ? ` ${{ 1: "mono", 2: "stereo" }[count] ?? `${count} channels`}` : "";
+  const sound = (figures.audio_rate ? ` ${figures.audio_rate / 1000} kHz` : "") + channels;
   const parts = [figures.video_codec && figures.video_codec + size, figures.audio_codec && figures.audio_codec + sound];
   return parts.filter(Boolean).join(" · ");
 }
 
 function fileLine({ file, figures, end }) {
-  if (!end) return `${file}, ${bytes(figures.bytes)}`;
+  if (!end) return `${file ?? "?"}, ${bytes(figures.bytes)}`;
   const how = end.clean ? "" : "lost: ";
-  return `${file}, ${bytes(end.file_bytes)}; ${how}${end.reason}`;
+  return `${file ?? "?"}, ${bytes(end.file_bytes)}; ${how}${end.reason}`;
 }
 
 function rate(bits) {

@@ -8,6 +8,7 @@ pub mod process;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -59,8 +60,17 @@ impl App {
     }
 
     pub fn start(directory: &Path, keys: &str) -> App {
+        App::start_with(directory, keys, |command| command)
+    }
+
+    /// The same with more said to the command.
+    pub fn start_with(
+        directory: &Path,
+        keys: &str,
+        also: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> App {
         std::fs::write(directory.join("keys"), keys).unwrap();
-        let mut child = App::command(directory, 0)
+        let mut child = also(&mut App::command(directory, 0))
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -180,6 +190,27 @@ impl Drop for App {
     }
 }
 
+/// No file of the command grows beyond that: to write more fails, as on a full disk.
+pub fn limit_files(command: &mut Command, bytes: u64) -> &mut Command {
+    let limit = move || {
+        let limit = libc::rlimit {
+            rlim_cur: bytes,
+            rlim_max: bytes,
+        };
+        // SAFETY: both calls are allowed between fork and exec, and the pointer is to what lives longer.
+        unsafe {
+            // Or it would be killed at the limit.
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            match libc::setrlimit(libc::RLIMIT_FSIZE, &limit) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        }
+    };
+    // SAFETY: see there.
+    unsafe { command.pre_exec(limit) }
+}
+
 pub fn read(file: &Path) -> Vec<Tag> {
     flv::parse(&std::fs::read(file).unwrap()).unwrap_or_else(|e| panic!("{}: {e}", file.display()))
 }
@@ -195,6 +226,7 @@ pub fn assert_same(sent: &[Tag], recorded: &[Tag]) {
 }
 
 pub const PICTURE: &str = "-re -f lavfi -i testsrc2=size=320x240:rate=30 -map 0";
+pub const SOUND: &str = "-re -f lavfi -i sine=frequency=440";
 pub const H264: &str = "-c:v libx264 -preset ultrafast -g 30 -threads 1";
 
 /// A real ffmpeg, which also writes what it sends to a file.
