@@ -98,6 +98,7 @@ impl Server {
             events {{ worker_connections 4096; }}
             rtmp {{ server {{
                 listen 127.0.0.1:{port};
+                access_log off;
                 application live {{ live on; record {record}; record_path {directory}; }}
             }} }}",
             module = module.display(),
