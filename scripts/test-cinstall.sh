@@ -4,10 +4,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo=${CARGO:-cargo}
-"$cargo" cinstall --version >/dev/null 2>&1 || {
-    echo "cargo-c is missing: cargo install cargo-c --locked, of the version that suits this Rust" >&2
-    exit 1
-}
+# Of the version that suits the Rust this is built with.
+PATH=$(scripts/cargo-tool.sh cargo-c 0.10.21+cargo-0.95.0 cargo-cinstall)
+export PATH
 work=$(mktemp --directory)
 trap 'rm --recursive --force "$work"' EXIT
 "$cargo" cinstall --prefix="$work/installed" --libdir="$work/installed/lib" "$@"
