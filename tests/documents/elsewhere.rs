@@ -25,6 +25,10 @@ pub const COMMANDS: &[(&str, By)] = &[
         ),
     ),
     (
+        "cargo cinstall",
+        File("scripts/test-cinstall.sh", "\"$cargo\" cinstall "),
+    ),
+    (
         "gst-launch-1.0 -e …",
         File("tests/interrupts.rs", ".args([\"-e\", \"rtmp2serversrc\""),
     ),
@@ -98,6 +102,10 @@ pub const COMMANDS: &[(&str, By)] = &[
     ("cargo publish", Hand(RELEASE)),
     ("cargo yank --version X.Y.Z", Hand(RELEASE)),
     (
+        "cargo test",
+        File("Makefile", "$(CARGO) test $(TEST_FLAGS)"),
+    ),
+    (
         "scripts/build-deb.sh",
         File("Makefile", "@scripts/build-deb.sh"),
     ),
@@ -165,7 +173,7 @@ pub const COMMANDS: &[(&str, By)] = &[
     ),
     (
         "ingest --help",
-        File("scripts/test-ingest.sh", "ingest --help"),
+        File("scripts/test-ingest.sh", "/debug/ingest --help"),
     ),
     // examples/fleet/README.md
     (
