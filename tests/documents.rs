@@ -20,13 +20,14 @@ use elsewhere::{By, COMMANDS, TARGETS_BY_HAND};
 use support::flv;
 use support::launch::{free_port, wait_for_listener, with_plugin};
 use support::process::{Finished, Process};
-use text::{command_of, commands, documents, read, root, without_assignments};
+use text::{commands, documents, read, root, the_command, without_assignments};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 /// What a publisher sends.
 const FRAMES: usize = 30;
 
-/// Commands that tests of this file take from the documents by these beginnings, besides pipelines.
+/// Commands that tests of this file take from the documents by these beginnings, besides pipelines: the only one of its
+/// kind, or all.
 const READ_FROM_THE_DOCUMENT: &[(&str, &str)] = &[
     (
         "ffmpeg -re -f lavfi -i testsrc=size=320x240:rate=30 -t 5 ",
@@ -285,14 +286,8 @@ fn pipelines() {
 fn record_a_stream() {
     let directory = tempfile::tempdir().unwrap();
     let port = free_port();
-    let recorder = command_of(
-        "README.md",
-        "gst-launch-1.0 rtmp2serversrc port=1935 ! filesink ",
-    );
-    let publisher = command_of(
-        "README.md",
-        "ffmpeg -re -f lavfi -i testsrc=size=320x240:rate=30 -t 5 ",
-    );
+    let recorder = the_command("gst-launch-1.0 rtmp2serversrc port=1935 ! filesink ");
+    let publisher = the_command("ffmpeg -re -f lavfi -i testsrc=size=320x240:rate=30 -t 5 ");
     let recorder = start(
         &recorder.replace("1935", &port.to_string()),
         directory.path(),
@@ -309,7 +304,7 @@ fn record_a_stream() {
         directory.path().join("x.flv"),
     )
     .unwrap();
-    let convert = command_of("examples/ingest/README.md", "ffmpeg -i x.flv ");
+    let convert = the_command("ffmpeg -i x.flv ");
     end_well(
         ffmpeg(convert.trim_start_matches("ffmpeg "), directory.path()),
         "ffmpeg",
@@ -331,13 +326,18 @@ fn the_plugin_is_found() {
             "{inspection}: {said}"
         );
     }
-    let directory = tempfile::tempdir().unwrap();
-    let find = "mkdir target; mv plugins target/gstreamer-1.0; unset GST_PLUGIN_PATH
-        if gst-inspect-1.0 rtmp2serversrc; then exit 1; fi
-        EXPORT
-        gst-inspect-1.0 rtmp2serversrc";
-    let export = command_of("README.md", "export GST_PLUGIN_PATH=");
-    shell(&find.replace("EXPORT", &export), directory.path());
+    let mut exports = all_commands();
+    exports.retain(|command| command.starts_with("export GST_PLUGIN_PATH="));
+    assert!(exports.len() >= 3, "{exports:?}");
+    for export in exports {
+        let directory = tempfile::tempdir().unwrap();
+        let find = "mkdir target; mv plugins target/gstreamer-1.0; unset GST_PLUGIN_PATH
+            if gst-inspect-1.0 rtmp2serversrc; then exit 1; fi
+            EXPORT
+            gst-inspect-1.0 rtmp2serversrc";
+        let find = find.replace("EXPORT", &export.replace('…', "$PWD"));
+        shell(&find, directory.path());
+    }
 }
 
 /// What the form for reports asks for.
@@ -345,20 +345,14 @@ fn the_plugin_is_found() {
 fn the_log_of_a_report() {
     let directory = tempfile::tempdir().unwrap();
     let port = free_port();
-    let line = command_of(
-        ".github/ISSUE_TEMPLATE/bug.md",
-        "GST_DEBUG=rtmp2serversrc:6,2 ",
-    );
+    let line = the_command("GST_DEBUG=rtmp2serversrc:6,2 ");
     let line = line.replace(
         '…',
         &format!("rtmp2serversrc port={port} stream-key=s3cret ! fakesink"),
     );
     let pipeline = start(&line, directory.path());
     wait_for_listener(port, &pipeline);
-    let listeners = shell(
-        &command_of("docs/troubleshooting.md", "ss -ltnp"),
-        &directory.path().join("plugins"),
-    );
+    let listeners = shell(&the_command("ss -ltnp"), &directory.path().join("plugins"));
     assert!(
         listeners.stdout.contains(&format!(":{port} ")),
         "{}",
@@ -388,7 +382,7 @@ fn the_log_of_a_report() {
 #[test]
 fn what_a_release_looks_at() {
     let cargo = |start: &str, more: &str| {
-        let command = command_of("docs/releasing.md", start) + more;
+        let command = the_command(start) + more;
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(command.split(' ').skip(1)).current_dir(root());
         end_well(Process::spawn(&mut cargo).unwrap(), &command).stdout
@@ -417,7 +411,7 @@ fn what_a_release_looks_at() {
 fn recordings_through_tls() {
     let directory = tempfile::tempdir().unwrap();
     let mut made = Command::new("sh");
-    made.args(["-ec", &command_of("README.md", "openssl req ")])
+    made.args(["-ec", &the_command("openssl req ")])
         .current_dir(directory.path());
     let made = Process::spawn(&mut made).unwrap().wait(DEADLINE).unwrap();
     made.expect_success("openssl").unwrap();
@@ -431,7 +425,7 @@ fn recordings_through_tls() {
     let line = here(line.expect("a pipeline with TLS"), port);
     let pipeline = start(&line, directory.path());
     wait_for_listener(port, &pipeline);
-    let publisher = command_of("README.md", "ffmpeg -re -i input.mp4 ");
+    let publisher = the_command("ffmpeg -re -i input.mp4 ");
     let publisher = publisher.replace("HOST", &format!("localhost:{port}"));
     let publisher = publisher.trim_start_matches("ffmpeg ").to_owned();
     for process in [ffmpeg(&publisher, directory.path()), pipeline] {

@@ -142,15 +142,12 @@ pub fn commands(document: &Document) -> Vec<String> {
     commands
 }
 
-/// The only command of a document that begins so.
-pub fn command_of(file: &str, start: &str) -> String {
-    let document = Document {
-        file: root().join(file),
-        text: read(file),
-    };
-    let mut found = commands(&document);
+/// The only command in the documents that begins so, however often it stands there.
+pub fn the_command(start: &str) -> String {
+    let mut found: Vec<_> = documents().iter().flat_map(commands).collect();
     found.retain(|command| command.starts_with(start));
+    found.sort();
     found.dedup();
-    assert_eq!(found.len(), 1, "{file}: {start}: {found:?}");
+    assert_eq!(found.len(), 1, "{start}: {found:?}");
     found.remove(0)
 }
