@@ -16,7 +16,7 @@ PLUGIN = $(TARGET_DIR)/release/libgstrtmp2server.so
 	fuzz deny nextest coverage msrv loom sanitize address fire scale soak bench callgrind lint lint-ingest install deb
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 15
 
 deps: ## install the system packages (Debian 12)
 	@scripts/install-deps.sh
