@@ -13,7 +13,7 @@ dpkg --info "$deb"
 # There is no address before somebody distributes it, and no bug in Debian's tracker that it closes.
 lintian --allow-root --fail-on error,warning \
     --suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog,initial-upload-closes-no-bugs "$deb"
-cargo build --release --example flvdiff
+cargo build --example flvdiff
 target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 . /etc/os-release
@@ -72,7 +72,7 @@ timeout --kill-after=5 60 ffmpeg -nostdin -v warning -y -f lavfi -i testsrc=size
     -f tee "[$flv]$root/run-here/sent.flv|[$flv:onfail=abort]rtmp://127.0.0.1:$port/live/test"
 wait "$recorder"
 recorder=
-"$target/release/examples/flvdiff" "$root/run-here/sent.flv" "$root/run-here/recorded.flv"
+"$target/debug/examples/flvdiff" "$root/run-here/sent.flv" "$root/run-here/recorded.flv"
 inside apt-get --quiet purge --yes gstreamer1.0-rtmp2server
 # Not --exists, which asks for the version of GStreamer as well.
 if inside gst-inspect-1.0 rtmp2serversrc >/dev/null 2>&1; then
