@@ -54,7 +54,7 @@ inside() {
 # Nothing but the package: what it recommends brings gst-inspect-1.0 and gst-launch-1.0.
 inside apt-get --quiet install --yes --install-recommends /run-here/package.deb
 inside gst-inspect-1.0 rtmp2serversrc | sed -n '1,8p'
-inside sh -c 'zcat /usr/share/doc/gstreamer1.0-rtmp2server/third-party.gz' | grep --max-count=1 '^rustls '
+inside sh -c 'zcat /usr/share/doc/gstreamer1.0-rtmp2server/third-party.gz' | grep '^rustls '
 
 : >"$root/run-here/log"
 # The network is the machine's own, so the publisher need not be in there.
