@@ -14,7 +14,7 @@ export GST_REGISTRY=$work/registry.bin
 # As the README has it, but below a folder.
 command=$(grep '^cargo cinstall ' README.md)
 (
-    cargo() { "$cargo" "$@" --destdir="$work/system"; }
+    cargo() { command "$cargo" "$@" --destdir="$work/system"; }
     eval "$command"
 )
 libraries=$work/system$(pkg-config --variable=pluginsdir gstreamer-1.0)
