@@ -12,11 +12,11 @@ TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 PLUGIN = $(TARGET_DIR)/release/libgstrtmp2server.so
 
 .DEFAULT_GOAL := help
-.PHONY: help deps encoders build demo test test-core test-all test-newest test-obs test-ingest test-cinstall test-deb \
+.PHONY: help deps encoders build demo ingest test test-core test-all test-features test-newest test-obs test-ingest test-cinstall test-deb \
 	fuzz deny nextest coverage msrv loom sanitize address fire scale soak bench callgrind lint lint-ingest install deb
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 15
 
 deps: ## install the system packages (Debian 12)
 	@scripts/install-deps.sh
@@ -41,6 +41,11 @@ test-core: deps
 
 test-all: deps encoders
 	scripts/traced.sh $(CARGO) test $(TEST_FLAGS)
+
+# What a build without the element, and one without TLS, can do: their own tests, and those that need neither.
+test-features: deps ## run the tests that suit the other feature sets: server alone, and the element without TLS
+	$(CARGO) test --no-default-features --features server --lib $(TEST_FLAGS)
+	$(CARGO) test --no-default-features --features element --lib --test introspection --test settings $(TEST_FLAGS)
 
 test-newest: deps encoders ## run the tests on the newest GStreamer: Debian sid in a folder (needs root and 2 GB)
 	scripts/test-newest.sh
@@ -86,13 +91,21 @@ test-obs: deps ## publish from a real OBS Studio (installs it: half a gigabyte)
 	scripts/install-obs.sh
 	$(CARGO) test --test obs -- --test-threads=1
 
-test-ingest: deps ingest-deps ## test examples/ingest, with its page in Chromium
+# PORT=1935 HTTP=127.0.0.1:8080 KEYS=keys RECORDINGS=recordings, if they are to be others.
+ingest: deps ingest-deps ## run examples/ingest: publish to port 1935, watch at http://localhost:8080/
+	@CARGO="$(CARGO)" scripts/ingest.sh
+
+test-ingest: deps ingest-deps page-deps ## test examples/ingest and make ingest, with the page in Chromium
 	cd examples/ingest && npm ci --ignore-scripts
 	cd examples/ingest && $(CARGO) test $(TEST_FLAGS)
+	CARGO="$(CARGO)" scripts/test-ingest.sh
 
-.PHONY: ingest-deps
+.PHONY: ingest-deps page-deps
 ingest-deps:
-	@scripts/install-deps.sh libgstreamer-plugins-base1.0-dev chromium $$(command -v npm >/dev/null || echo nodejs npm)
+	@scripts/install-deps.sh libgstreamer-plugins-base1.0-dev
+
+page-deps:
+	@scripts/install-deps.sh chromium $$(command -v npm >/dev/null || echo nodejs npm)
 
 test-cinstall: deps ## install with cargo-c into a folder, and use it from there
 	scripts/test-cinstall.sh
@@ -118,6 +131,7 @@ lint: deps ## check format, lints and the links in the documentation
 	$(CARGO) clippy --all-targets --no-default-features --features server -- -D warnings
 	$(CARGO) clippy --all-targets --no-default-features --features element -- -D warnings
 	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --no-default-features
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
 
 lint-ingest: deps ingest-deps ## the same for examples/ingest

@@ -22,6 +22,8 @@ doc=$root/usr/share/doc/$package
 install -D --mode=644 "$target/deb/build/release/libgstrtmp2server.so" "$root/$library"
 strip --strip-unneeded --remove-section=.comment --remove-section=.note "$root/$library"
 install -D --mode=644 packaging/debian/copyright "$doc/copyright"
+CARGO=$cargo python3 packaging/third-party.py >"$work/third-party"
+gzip --best --no-name <"$work/third-party" >"$doc/third-party.gz"
 gzip --best --no-name <CHANGELOG.md >"$doc/changelog.gz"
 
 mkdir "$work/debian" "$root/DEBIAN"

@@ -4,18 +4,24 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo=${CARGO:-cargo}
-"$cargo" cinstall --version >/dev/null 2>&1 || {
-    echo "cargo-c is missing: cargo install cargo-c --locked, of the version that suits this Rust" >&2
-    exit 1
-}
+# Of the version that suits the Rust this is built with.
+PATH=$(scripts/cargo-tool.sh cargo-c 0.10.21+cargo-0.95.0 cargo-cinstall)
+export PATH
 work=$(mktemp --directory)
 trap 'rm --recursive --force "$work"' EXIT
-"$cargo" cinstall --prefix="$work/installed" --libdir="$work/installed/lib" "$@"
-libraries=$work/installed/lib/gstreamer-1.0
-
 export GST_REGISTRY=$work/registry.bin
+
+# As the README has it, but below a folder.
+command=$(grep '^cargo cinstall ' README.md)
+(
+    cargo() { command "$cargo" "$@" --destdir="$work/system"; }
+    eval "$command"
+)
+libraries=$work/system$(pkg-config --variable=pluginsdir gstreamer-1.0)
 GST_PLUGIN_PATH=$libraries gst-inspect-1.0 rtmp2serversrc | sed -n '1,5p'
 
+"$cargo" cinstall --prefix="$work/installed" --libdir="$work/installed/lib" "$@"
+libraries=$work/installed/lib/gstreamer-1.0
 export PKG_CONFIG_PATH=$work/installed/lib/pkgconfig
 pkg-config --modversion gstrtmp2server
 cat >"$work/linked.c" <<'C'

@@ -13,7 +13,7 @@ dpkg --info "$deb"
 # There is no address before somebody distributes it, and no bug in Debian's tracker that it closes.
 lintian --allow-root --fail-on error,warning \
     --suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog,initial-upload-closes-no-bugs "$deb"
-cargo build --release --example flvdiff
+cargo build --example flvdiff
 target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 . /etc/os-release
@@ -51,9 +51,10 @@ cp "$deb" "$root/run-here/package.deb"
 inside() {
     chroot "$root" env DEBIAN_FRONTEND=noninteractive LC_ALL=C HOME=/root "$@"
 }
-# gst-inspect-1.0 and gst-launch-1.0 are in a package of their own.
-inside apt-get --quiet install --yes --no-install-recommends /run-here/package.deb gstreamer1.0-tools
+# Nothing but the package: what it recommends brings gst-inspect-1.0 and gst-launch-1.0.
+inside apt-get --quiet install --yes --install-recommends /run-here/package.deb
 inside gst-inspect-1.0 rtmp2serversrc | sed -n '1,8p'
+inside sh -c 'zcat /usr/share/doc/gstreamer1.0-rtmp2server/third-party.gz' | grep '^rustls '
 
 : >"$root/run-here/log"
 # The network is the machine's own, so the publisher need not be in there.
@@ -71,9 +72,10 @@ timeout --kill-after=5 60 ffmpeg -nostdin -v warning -y -f lavfi -i testsrc=size
     -f tee "[$flv]$root/run-here/sent.flv|[$flv:onfail=abort]rtmp://127.0.0.1:$port/live/test"
 wait "$recorder"
 recorder=
-"$target/release/examples/flvdiff" "$root/run-here/sent.flv" "$root/run-here/recorded.flv"
+"$target/debug/examples/flvdiff" "$root/run-here/sent.flv" "$root/run-here/recorded.flv"
 inside apt-get --quiet purge --yes gstreamer1.0-rtmp2server
-if inside gst-inspect-1.0 --exists rtmp2serversrc; then
+# Not --exists, which asks for the version of GStreamer as well.
+if inside gst-inspect-1.0 rtmp2serversrc >/dev/null 2>&1; then
     echo "purged, and still there" >&2
     exit 1
 fi

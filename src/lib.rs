@@ -4,6 +4,34 @@
 //! and [`flv`] know neither a runtime nor GStreamer and are all there is with
 //! `--no-default-features`; `queue` and `server` come with the feature `server`,
 //! the element with `element`, the default.
+//!
+//! A program in Rust needs no plugin file; it registers the element:
+//!
+//! ```no_run
+//! # #[cfg(feature = "element")]
+//! use gst::prelude::*;
+//!
+//! # #[cfg(feature = "element")]
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     gst::init()?;
+//!     gstrtmp2server::plugin_register_static()?;
+//!
+//!     let pipeline = gst::parse::launch("rtmp2serversrc port=1935 ! filesink location=output.flv")?;
+//!     pipeline.set_state(gst::State::Playing)?;
+//!     let bus = pipeline.bus().expect("a pipeline has a bus");
+//!     for message in bus.iter_timed(gst::ClockTime::NONE) {
+//!         match message.view() {
+//!             gst::MessageView::Eos(_) => break,
+//!             gst::MessageView::Error(error) => return Err(error.error().into()),
+//!             _ => (),
+//!         }
+//!     }
+//!     pipeline.set_state(gst::State::Null)?;
+//!     Ok(())
+//! }
+//! # #[cfg(not(feature = "element"))]
+//! # fn main() {}
+//! ```
 
 #[forbid(unsafe_code)]
 pub mod amf0;

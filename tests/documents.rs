@@ -1,180 +1,180 @@
-//! The documents: every command in them is run, here or by the test that is named here, and every link leads somewhere.
+//! The documents: every command in them is run, here or by what `documents/elsewhere.rs` names, and every link, file
+//! and error text in them is there.
 
 mod support;
 
-use std::collections::BTreeSet;
+#[path = "documents/elsewhere.rs"]
+mod elsewhere;
+#[path = "documents/text.rs"]
+mod text;
+#[path = "documents/things.rs"]
+mod things;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use elsewhere::{By, COMMANDS, TARGETS_BY_HAND};
 use support::flv;
 use support::launch::{free_port, wait_for_listener, with_plugin};
-use support::process::Process;
+use support::process::{Finished, Process};
+use text::{commands, documents, read, root, the_command, without_assignments};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 /// What a publisher sends.
 const FRAMES: usize = 30;
 
-/// Commands that are run elsewhere: how they begin, and by what.
-const ELSEWHERE: &[(&str, &str)] = &[
-    ("make ", "every_target_is_there, and `make help`"),
+/// Commands that tests of this file take from the documents by these beginnings, besides pipelines: the only one of its
+/// kind, or all.
+const READ_FROM_THE_DOCUMENT: &[(&str, &str)] = &[
     (
-        "export GST_PLUGIN_PATH=",
-        "all tests that run gst-launch-1.0",
+        "ffmpeg -re -f lavfi -i testsrc=size=320x240:rate=30 -t 5 ",
+        "record_a_stream",
     ),
-    (
-        "ffmpeg -re -f lavfi -i testsrc=size=320x240:rate=30 -t 5 -c:v libx264 -preset ultrafast -g 30 \
-         -f flv rtmp://localhost:1935/live/test",
-        "tests/commands.rs",
-    ),
-    (
-        "ffmpeg -re -i input.mp4 -c copy -f flv rtmps://HOST/",
-        "recordings_through_tls",
-    ),
-    ("cargo run --release --example ", "tests/examples.rs"),
-    ("examples/transcode_hls.sh ", "tests/examples.rs"),
-    (
-        "INGEST_KEYS=\"anna=s3cret\" examples/python/ingest.py ",
-        "tests/examples.rs",
-    ),
-    ("cc -o record examples/c/record.c ", "tests/examples.rs"),
-    ("cp examples/ingest/keys.example ", "examples/ingest/tests"),
-    ("cd examples/ingest && cargo run ", "examples/ingest/tests"),
-    ("sudo apt-get install haproxy", "scripts/install-deps.sh"),
-    (
-        "cargo build --release --example fleet_worker",
-        "tests/fleet",
-    ),
-    ("for n in 1 2 3; do", "tests/fleet"),
-    ("FLEET_BIND=", "tests/fleet"),
+    ("ffmpeg -i x.flv ", "record_a_stream"),
+    ("ffmpeg -re -i input.mp4 ", "recordings_through_tls"),
+    ("openssl req ", "recordings_through_tls"),
+    ("export GST_PLUGIN_PATH=", "the_plugin_is_found"),
+    ("gst-inspect-1.0 ", "the_plugin_is_found"),
+    ("ss -ltnp", "the_log_of_a_report"),
+    ("GST_DEBUG=rtmp2serversrc:6,2 ", "the_log_of_a_report"),
+    ("cargo package --list", "what_a_release_looks_at"),
+    ("cargo update --workspace", "what_a_release_looks_at"),
 ];
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+/// Whole pipelines with the element, which `pipelines` and `recordings_through_tls` run.
+fn is_pipeline(command: &str) -> bool {
+    let launch = without_assignments(command).next() == Some("gst-launch-1.0");
+    launch && command.contains("rtmp") && !command.contains('…')
 }
 
-fn documents() -> Vec<(PathBuf, String)> {
-    let folders = ["", "docs", "examples", "examples/ingest", "examples/fleet"];
-    let files = folders.iter().flat_map(|folder| {
-        let entries = fs::read_dir(root().join(folder)).unwrap();
-        entries.map(|entry| entry.unwrap().path())
-    });
-    let mut documents: Vec<_> = files
-        .filter(|file| file.extension().is_some_and(|name| name == "md"))
-        .map(|file| (file.clone(), fs::read_to_string(file).unwrap()))
-        .collect();
-    documents.sort();
-    assert!(documents.len() > 12, "{}", documents.len());
-    documents
-}
-
-/// Each command of the shell blocks, with its continuation lines and without its comment.
-fn commands(text: &str) -> Vec<String> {
-    let blocks = text.split("\n```sh\n").skip(1);
-    blocks
-        .flat_map(|block| {
-            let (block, _) = block.split_once("\n```").expect("an end");
-            let joined = block.replace("\\\n", " ");
-            let lines = joined.lines().map(|line| {
-                let code = line.split("  #").next().unwrap_or_default();
-                code.split_whitespace().collect::<Vec<_>>().join(" ")
-            });
-            // Of a loop, its first line stands for it.
-            let whole = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-            let whole: Vec<_> = whole.collect();
-            let mut inside = false;
-            let top = whole.into_iter().filter(move |line| {
-                let skipped = inside;
-                inside = (inside || line.ends_with("; do")) && line != "done";
-                !skipped
-            });
-            top.collect::<Vec<_>>()
-        })
-        .collect()
+fn all_commands() -> Vec<String> {
+    documents().iter().flat_map(commands).collect()
 }
 
 fn launch_lines() -> Vec<String> {
-    let lines: Vec<_> = documents()
-        .iter()
-        .flat_map(|(_, text)| commands(text))
-        .filter(|line| line.contains("gst-launch-1.0 "))
-        .collect();
+    let mut lines = all_commands();
+    lines.retain(|command| is_pipeline(command));
     assert!(lines.len() >= 7, "{lines:?}");
     lines
 }
 
 #[test]
 fn every_command_is_run_by_some_test() {
-    for (file, text) in documents() {
-        for command in commands(&text) {
-            let elsewhere = ELSEWHERE
+    let mut unused: BTreeSet<&str> = COMMANDS.iter().map(|(command, _)| *command).collect();
+    let mut unknown = Vec::new();
+    for document in documents() {
+        for command in commands(&document) {
+            let is_read = READ_FROM_THE_DOCUMENT
                 .iter()
                 .any(|(start, _)| command.starts_with(start));
-            assert!(
-                elsewhere || command.contains("gst-launch-1.0 "),
-                "{}: who runs this? {command}",
-                file.display()
-            );
+            let is_make = without_assignments(&command).next() == Some("make");
+            let is_listed = COMMANDS.iter().any(|(listed, _)| *listed == command);
+            unused.remove(command.as_str());
+            if !(is_listed || is_read || is_make || is_pipeline(&command)) {
+                unknown.push(format!("{}: {command}", document.file.display()));
+            }
         }
+    }
+    assert!(unknown.is_empty(), "who runs this?\n{}", unknown.join("\n"));
+    assert!(unused.is_empty(), "in no document: {unused:?}");
+    for (command, by) in COMMANDS {
+        match by {
+            By::File(file, text) => assert!(
+                read(file).contains(text),
+                "{file} does not run {command}: there is no {text}"
+            ),
+            By::Hand(reason) => assert!(!reason.is_empty(), "{command}"),
+        }
+    }
+    let here = read("tests/documents.rs");
+    for (start, test) in READ_FROM_THE_DOCUMENT {
+        let (_, body) = here.split_once(&format!("fn {test}()")).expect("a test");
+        let (body, _) = body.split_once("\n}\n").expect("an end");
+        assert!(
+            body.contains(start.trim_end()),
+            "{test} does not run {start}"
+        );
     }
 }
 
-#[test]
-fn every_target_is_there() {
-    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
-    let targets: BTreeSet<_> = makefile
+/// Target → what it has done first.
+fn targets() -> BTreeMap<String, Vec<String>> {
+    let makefile = read("Makefile");
+    let rules = makefile.lines().filter_map(|line| line.split_once(':'));
+    let rules = rules.filter(|(target, _)| {
+        target.starts_with(|c: char| c.is_ascii_lowercase()) && !target.contains([' ', '\t', '='])
+    });
+    let first = |rest: &str| {
+        let rest = rest.split("##").next().unwrap_or_default();
+        rest.split_whitespace().map(str::to_owned).collect()
+    };
+    rules
+        .map(|(target, rest)| (target.to_owned(), first(rest)))
+        .collect()
+}
+
+/// The targets of each `make` in a script.
+fn made_by<'a>(
+    script: &'a str,
+    all: &'a BTreeMap<String, Vec<String>>,
+) -> impl Iterator<Item = String> + 'a {
+    let calls = script
         .lines()
-        .filter_map(|line| Some(line.split_once(": ")?.0))
-        .collect();
-    let mut named = 0;
-    for (file, text) in documents() {
-        for code in text.split('`').skip(1).step_by(2) {
-            let Some(target) = code.strip_prefix("make ") else {
-                continue;
-            };
-            let target = target.split_whitespace().next().unwrap_or_default();
-            named += 1;
-            assert!(targets.contains(target), "{}: {code}", file.display());
-        }
-    }
-    assert!(named > 20, "{named}");
-}
-
-/// As GitHub makes it of a heading.
-fn anchor(heading: &str) -> String {
-    let kept = heading.trim_start_matches('#').trim().to_lowercase();
-    let kept = kept
-        .chars()
-        .filter(|c| c.is_alphanumeric() || "-_ ".contains(*c));
-    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+        .filter(|line| !line.trim_start().starts_with('#'));
+    let calls = calls
+        .filter_map(|line| line.split_once("make "))
+        .map(|(_, rest)| rest);
+    let words = calls.flat_map(|rest| {
+        rest.split(['|', '>'])
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+    });
+    words
+        .filter(|word| all.contains_key(*word))
+        .map(str::to_owned)
 }
 
 #[test]
-fn every_link_leads_somewhere() {
-    let mut links = 0;
-    for (file, text) in documents() {
-        for link in text.split("](").skip(1) {
-            let link = link.split(')').next().unwrap_or_default();
-            if link.contains("://") || link.contains(char::is_whitespace) {
-                continue;
-            }
-            links += 1;
-            let (path, fragment) = link.split_once('#').unwrap_or((link, ""));
-            let target = match path {
-                "" => file.clone(),
-                path => file.with_file_name("").join(path),
-            };
-            assert!(target.exists(), "{}: {link}", file.display());
-            if !fragment.is_empty() {
-                let text = fs::read_to_string(&target).unwrap();
-                let mut headings = text.lines().filter(|line| line.starts_with('#'));
-                let found = headings.any(|heading| anchor(heading) == fragment);
-                assert!(found, "{}: {link}", file.display());
-            }
+fn every_target_is_there_and_run() {
+    let all = targets();
+    let mut named = 0;
+    for command in all_commands() {
+        let mut words = without_assignments(&command);
+        if words.next() != Some("make") {
+            continue;
+        }
+        for target in words.filter(|word| !word.contains('=')) {
+            named += 1;
+            assert!(all.contains_key(target), "{command}");
         }
     }
-    assert!(links > 20, "{links}");
+    assert!(named > 30, "{named}");
+
+    let mut by_ci = BTreeSet::new();
+    let mut next: Vec<String> = made_by(&read(".ci/run"), &all).collect();
+    while let Some(target) = next.pop() {
+        next.extend(
+            all[&target]
+                .iter()
+                .filter(|first| all.contains_key(*first))
+                .cloned(),
+        );
+        if target == "test-ingest" && !by_ci.contains(&target) {
+            next.extend(made_by(&read("scripts/test-ingest.sh"), &all));
+        }
+        by_ci.insert(target);
+    }
+    for target in all.keys() {
+        let by_hand = TARGETS_BY_HAND.iter().any(|(name, _)| name == target);
+        assert!(
+            by_ci.contains(target) != by_hand,
+            "who runs make {target}? CI: {by_ci:?}"
+        );
+    }
 }
 
 /// The command for a free port, with sinks that need no screen.
@@ -201,6 +201,7 @@ fn values<'a>(line: &'a str, name: &str) -> Vec<&'a str> {
         .collect()
 }
 
+/// With `arguments` behind its name.
 fn ffmpeg(arguments: &str, directory: &Path) -> Process {
     let mut command = Command::new("ffmpeg");
     command
@@ -250,9 +251,25 @@ fn run(line: &str) {
 }
 
 fn assert_recorded(file: &Path) {
+    assert_eq!(frames(file), FRAMES, "{}", file.display());
+}
+
+fn frames(file: &Path) -> usize {
     let tags = flv::parse(&fs::read(file).unwrap()).unwrap();
-    let frames = tags.iter().filter(|tag| tag.is_video_frame()).count();
-    assert_eq!(frames, FRAMES, "{}", file.display());
+    tags.iter().filter(|tag| tag.is_video_frame()).count()
+}
+
+fn end_well(process: Process, name: &str) -> Finished {
+    process
+        .wait(DEADLINE)
+        .unwrap()
+        .expect_success(name)
+        .unwrap()
+}
+
+fn shell(script: &str, directory: &Path) -> Finished {
+    let mut shell = with_plugin("sh", directory);
+    end_well(Process::spawn(shell.args(["-ec", script])).unwrap(), script)
 }
 
 #[test]
@@ -264,17 +281,137 @@ fn pipelines() {
     }
 }
 
+/// The first two commands of the README, as they are but for the port, and what examples/ingest makes of a recording.
+#[test]
+fn record_a_stream() {
+    let directory = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let recorder = the_command("gst-launch-1.0 rtmp2serversrc port=1935 ! filesink ");
+    let publisher = the_command("ffmpeg -re -f lavfi -i testsrc=size=320x240:rate=30 -t 5 ");
+    let recorder = start(
+        &recorder.replace("1935", &port.to_string()),
+        directory.path(),
+    );
+    wait_for_listener(port, &recorder);
+    let publisher = publisher.replace("localhost:1935", &format!("localhost:{port}"));
+    let publisher = ffmpeg(publisher.trim_start_matches("ffmpeg "), directory.path());
+    end_well(publisher, "ffmpeg");
+    end_well(recorder, "gst-launch-1.0");
+    assert_eq!(frames(&directory.path().join("output.flv")), 150);
+
+    fs::rename(
+        directory.path().join("output.flv"),
+        directory.path().join("x.flv"),
+    )
+    .unwrap();
+    let convert = the_command("ffmpeg -i x.flv ");
+    end_well(
+        ffmpeg(convert.trim_start_matches("ffmpeg "), directory.path()),
+        "ffmpeg",
+    );
+    assert!(fs::metadata(directory.path().join("x.mp4")).unwrap().len() > 1000);
+}
+
+#[test]
+fn the_plugin_is_found() {
+    let mut inspections = all_commands();
+    inspections.retain(|command| command.starts_with("gst-inspect-1.0 "));
+    assert!(inspections.len() >= 3, "{inspections:?}");
+    for inspection in inspections {
+        let directory = tempfile::tempdir().unwrap();
+        let said = shell(&inspection, directory.path()).stdout;
+        let is_ours = said.contains("rtmp2serversrc") || said.contains("gst-plugin-rtmp2server");
+        assert!(
+            is_ours || inspection.ends_with("--version"),
+            "{inspection}: {said}"
+        );
+    }
+    let mut exports = all_commands();
+    exports.retain(|command| command.starts_with("export GST_PLUGIN_PATH="));
+    assert!(exports.len() >= 3, "{exports:?}");
+    for export in exports {
+        let directory = tempfile::tempdir().unwrap();
+        let find = "mkdir target; mv plugins target/gstreamer-1.0; unset GST_PLUGIN_PATH
+            if gst-inspect-1.0 rtmp2serversrc; then exit 1; fi
+            EXPORT
+            gst-inspect-1.0 rtmp2serversrc";
+        let find = find.replace("EXPORT", &export.replace('…', "$PWD"));
+        shell(&find, directory.path());
+    }
+}
+
+/// What the form for reports asks for.
+#[test]
+fn the_log_of_a_report() {
+    let directory = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let line = the_command("GST_DEBUG=rtmp2serversrc:6,2 ");
+    let line = line.replace(
+        '…',
+        &format!("rtmp2serversrc port={port} stream-key=s3cret ! fakesink"),
+    );
+    let pipeline = start(&line, directory.path());
+    wait_for_listener(port, &pipeline);
+    let listeners = shell(&the_command("ss -ltnp"), &directory.path().join("plugins"));
+    assert!(
+        listeners.stdout.contains(&format!(":{port} ")),
+        "{}",
+        listeners.stdout
+    );
+    let source = "-f lavfi -i testsrc=size=320x240:rate=30 -frames:v 30 -c:v libx264 -f flv";
+    let url = format!("rtmp://127.0.0.1:{port}/live");
+    let refused = ffmpeg(&format!("{source} {url}/guessed"), directory.path());
+    assert!(!refused.wait(DEADLINE).unwrap().status.success());
+    end_well(
+        ffmpeg(&format!("{source} {url}/s3cret"), directory.path()),
+        "ffmpeg",
+    );
+    let said = end_well(pipeline, &line).stdout;
+    let log = fs::read_to_string(directory.path().join("log.txt")).unwrap();
+    assert!(
+        said.contains("rtmp2server-publisher-disconnected"),
+        "{said}"
+    );
+    assert!(log.contains("wrong stream key"), "{log}");
+    assert!(
+        !log.contains("guessed") && !said.contains("guessed"),
+        "{log}{said}"
+    );
+}
+
+#[test]
+fn what_a_release_looks_at() {
+    let cargo = |start: &str, more: &str| {
+        let command = the_command(start) + more;
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(command.split(' ').skip(1)).current_dir(root());
+        end_well(Process::spawn(&mut cargo).unwrap(), &command).stdout
+    };
+    let packed = cargo("cargo package --list", " --allow-dirty");
+    let packed: Vec<_> = packed.lines().collect();
+    for file in ["README.md", "src/lib.rs", "tests/fixtures/client-obs29.bin"] {
+        assert!(packed.contains(&file), "{file} is not in the package");
+    }
+    cargo("cargo update --workspace", " --dry-run --offline");
+    // Which is asked for in each folder whose lock file names this package with its version.
+    let version = |file: &str| {
+        let text = read(file);
+        let (_, rest) = text
+            .split_once("name = \"gst-plugin-rtmp2server\"\nversion = ")
+            .expect("this package");
+        rest.lines().next().map(str::to_owned)
+    };
+    for lock in ["examples/ingest/Cargo.lock", "fuzz/Cargo.lock"] {
+        assert_eq!(version(lock), version("Cargo.toml"), "{lock}");
+    }
+}
+
 /// With the certificate that the README shows how to make, and the publisher that stands beside it.
 #[test]
 fn recordings_through_tls() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let certificate = readme
-        .split('`')
-        .find(|code| code.starts_with("openssl req"))
-        .expect("how to make a certificate");
     let mut made = Command::new("sh");
-    made.args(["-ec", &certificate.replace('\n', " ")])
+    made.args(["-ec", &the_command("openssl req ")])
         .current_dir(directory.path());
     let made = Process::spawn(&mut made).unwrap().wait(DEADLINE).unwrap();
     made.expect_success("openssl").unwrap();
@@ -288,10 +425,7 @@ fn recordings_through_tls() {
     let line = here(line.expect("a pipeline with TLS"), port);
     let pipeline = start(&line, directory.path());
     wait_for_listener(port, &pipeline);
-    let publisher = commands(&readme)
-        .into_iter()
-        .find(|line| line.starts_with("ffmpeg ") && line.contains("rtmps://HOST/"))
-        .expect("a publisher with TLS");
+    let publisher = the_command("ffmpeg -re -i input.mp4 ");
     let publisher = publisher.replace("HOST", &format!("localhost:{port}"));
     let publisher = publisher.trim_start_matches("ffmpeg ").to_owned();
     for process in [ffmpeg(&publisher, directory.path()), pipeline] {
