@@ -83,12 +83,13 @@ fn run<'a>(limits: &Limits, pieces: impl IntoIterator<Item = &'a [u8]>) -> Outco
         left: Vec::new(),
         counters: None,
     };
+    let mut is_stranger = true;
     for piece in pieces {
         outcome.left.extend_from_slice(piece);
         let mut input = &outcome.left[..];
         loop {
             let polled = session.poll(&mut input);
-            check_bounds(&session, limits);
+            check_bounds(&session, limits, is_stranger);
             match polled {
                 Ok(Step::Event(event)) => {
                     let seen = seen(event);
@@ -97,6 +98,7 @@ fn run<'a>(limits: &Limits, pieces: impl IntoIterator<Item = &'a [u8]>) -> Outco
                         Seen::Publish { key, .. } => decide(&mut session, key),
                         _ => {}
                     }
+                    is_stranger &= !session.is_publishing();
                     outcome.seen.push(seen);
                 }
                 Ok(Step::NeedMore) if session.output().is_empty() => break,
@@ -140,7 +142,8 @@ fn figures(counters: &Counters) -> [u64; 4] {
     ]
 }
 
-fn check_bounds(session: &Session, limits: &Limits) {
+/// A stranger is who has never been let in to publish.
+fn check_bounds(session: &Session, limits: &Limits, is_stranger: bool) {
     let most = match session.is_publishing() {
         true => limits.max_unfinished.max(limits.max_message_size),
         false => limits.max_stranger_bytes,
@@ -151,8 +154,17 @@ fn check_bounds(session: &Session, limits: &Limits) {
         session.unfinished_bytes()
     );
     assert!(session.chunk_streams() <= limits.max_chunk_streams);
+    let answers = match is_stranger {
+        true => limits.max_output.min(limits.max_stranger_bytes),
+        false => limits.max_output,
+    };
     let output = session.output().len();
-    assert!(output <= limits.max_output + HANDSHAKE + ANSWER, "{output}");
+    assert!(output <= answers + HANDSHAKE + ANSWER, "{output}");
+    let total = session.counters().in_bytes_total;
+    assert!(
+        !is_stranger || total <= limits.max_stranger_total as u64,
+        "{total}"
+    );
 }
 
 /// Runs the session once more, drops what comes out, and asks the allocator what

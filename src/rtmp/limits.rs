@@ -20,8 +20,8 @@ pub struct Limits {
     /// least, so this bounds their number, too. Real encoders have published
     /// within 10 KiB, the handshake included.
     pub max_stranger_total: usize,
-    /// Chunk streams in use at once. Real encoders use 2 to 6; each one costs
-    /// about 100 bytes.
+    /// Chunk streams that a connection may have used, for the last header of each is
+    /// kept. Real encoders use 2 to 6; each one costs about 100 bytes.
     pub max_chunk_streams: usize,
     /// Bytes of answers that may wait for a publisher which asks and never reads.
     /// Few ask for more than their handshake and four or five answers.

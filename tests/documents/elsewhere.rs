@@ -138,7 +138,7 @@ pub const COMMANDS: &[(&str, By)] = &[
     ),
     (
         "cargo run --release --example relay -- 1935 rtmp://example.com/live/key 'srt://:7001?mode=listener'",
-        File("tests/examples.rs", "example(\"relay\")"),
+        File("tests/examples/converted.rs", "example(\"relay\")"),
     ),
     (
         "cargo run --release --example http_flv -- 1935 8080",
@@ -146,7 +146,10 @@ pub const COMMANDS: &[(&str, By)] = &[
     ),
     (
         "examples/transcode_hls.sh 1935 hls",
-        File("tests/examples.rs", "source_of(\"transcode_hls.sh\")"),
+        File(
+            "tests/examples/converted.rs",
+            "source_of(\"transcode_hls.sh\")",
+        ),
     ),
     (
         "INGEST_KEYS=\"anna=s3cret\" examples/python/ingest.py 1935 .",
