@@ -2,6 +2,7 @@
 //! `relay 1935 rtmp://example.com/live/key srt://:7001?mode=listener`.
 //!
 //! Nothing is transcoded. RTMP gets the FLV as it came, whatever the codecs; SRT gets MPEG-TS with H.264 and AAC or MP3.
+//! It ends with the publisher, at Ctrl-C, and when either target fails, so that whoever started it can start it again.
 
 use std::cell::RefCell;
 use std::error::Error;

@@ -40,11 +40,14 @@ pub mod flv;
 #[forbid(unsafe_code)]
 pub mod rtmp;
 
+// For tests and benchmarks; no promise (docs/releasing.md).
 #[cfg(feature = "server")]
 #[forbid(unsafe_code)]
+#[doc(hidden)]
 pub mod queue;
 #[cfg(feature = "server")]
 #[forbid(unsafe_code)]
+#[doc(hidden)]
 pub mod server;
 
 #[cfg(feature = "element")]

@@ -29,9 +29,10 @@ use self::loom::{Condvar, Mutex, MutexGuard, Notify};
 const ITEM_OVERHEAD: usize = 128;
 
 /// A handful: so many items at the most, and, but for the first, this share of the queue. Room for the others is made
-/// when all are gone, so that is the share that a pipeline which stalls may leave unused.
+/// when the last is handed out, so that is the share that a pipeline which stalls may leave unused.
 const HAND_ITEMS: usize = 64;
-const HAND_SHARE: usize = 64;
+// Loom's queues hold two or three items.
+const HAND_SHARE: usize = if cfg!(all(test, queue_loom)) { 1 } else { 64 };
 
 /// A byte-bounded queue with one consumer.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ pub struct Queue<T> {
 #[derive(Debug)]
 struct State<T> {
     items: VecDeque<Entry<T>>,
-    /// Of the items, and of the last handful until the consumer comes for more.
+    /// Of the items, and of the last handful until all of it is handed out.
     bytes: usize,
     in_hand: usize,
     high_water: usize,
@@ -72,7 +73,8 @@ struct Entry<T> {
 }
 
 /// Every item is in exactly one of these: `received = queued + passed + withheld`
-/// at any time, each counted for itself. Marks do not count.
+/// at any time. What is queued is what was put in and is not known to have gone:
+/// when nothing is, nothing was lost. Marks do not count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Put in.
@@ -89,6 +91,8 @@ pub struct Tally {
 #[derive(Debug)]
 pub struct Hand<T> {
     items: VecDeque<T>,
+    /// Some of them still count as the queue's, until the last is handed out.
+    fills_room: bool,
     passed: u64,
     withheld: u64,
 }
@@ -225,12 +229,6 @@ impl<T> Queue<T> {
     /// Waits for items. Only for the one consumer, when its hand is empty.
     pub fn wait(&self) -> Found {
         let mut state = self.lock();
-        if state.make_room() {
-            // Without the lock, which the producer needs first of all.
-            drop(state);
-            self.drained.notify_waiters();
-            state = self.lock();
-        }
         while !state.is_flushing() && !state.closed && state.items.is_empty() {
             state.consumer_waits = true;
             state = self
@@ -269,10 +267,23 @@ impl<T> Queue<T> {
             hand.items
                 .extend(state.items.pop_front().map(|entry| entry.item));
         }
+        hand.fills_room = state.in_hand > 0;
         drop(state);
         if room {
             self.drained.notify_waiters();
         }
+    }
+
+    /// The next item of those in hand.
+    pub fn pop(&self, hand: &mut Hand<T>) -> Option<T> {
+        let item = hand.items.pop_front()?;
+        if hand.items.is_empty() && std::mem::take(&mut hand.fills_room) {
+            let room = self.lock().make_room();
+            if room {
+                self.drained.notify_waiters();
+            }
+        }
+        Some(item)
     }
 
     /// Where the items are, of which the consumer has these in hand.
@@ -346,11 +357,6 @@ impl<T> State<T> {
 }
 
 impl<T> Hand<T> {
-    /// The next item of those in hand.
-    pub fn pop(&mut self) -> Option<T> {
-        self.items.pop_front()
-    }
-
     /// An item was passed on.
     pub fn passed(&mut self) {
         self.passed += 1;
@@ -376,6 +382,7 @@ impl<T> Default for Hand<T> {
     fn default() -> Self {
         Self {
             items: VecDeque::new(),
+            fills_room: false,
             passed: 0,
             withheld: 0,
         }
@@ -394,7 +401,7 @@ impl<T> Consumer<T> {
     /// The next item, or why there is none.
     pub fn pop(&mut self, queue: &Queue<T>) -> Result<T, Found> {
         loop {
-            if let Some(item) = self.hand.pop() {
+            if let Some(item) = queue.pop(&mut self.hand) {
                 return Ok(item);
             }
             match queue.wait() {

@@ -316,6 +316,17 @@ fn python_ingest() {
         .env("INGEST_KEYS", "anna=k1 ben=k2")
         .arg(port.to_string())
         .arg(directory.path());
+    // Of the next minutes, each name that anna's recording could have is taken.
+    let now = gst::glib::DateTime::now_utc().unwrap();
+    let taken = (0..300).map(|seconds| {
+        let time = now.add_seconds(f64::from(seconds)).unwrap();
+        let time = time.format("%Y%m%dT%H%M%SZ").unwrap();
+        directory.path().join(format!("anna-{time}.flv"))
+    });
+    let taken: Vec<PathBuf> = taken.collect();
+    for path in &taken {
+        std::fs::write(path, "an earlier one").unwrap();
+    }
     let server = listening(&mut command, port);
     let (refused, _) = Encoder::start(port, "k3", Some(1), directory.path()).wait();
     assert!(!refused.status.success());
@@ -334,7 +345,7 @@ fn python_ingest() {
             .map(|entry| entry.unwrap().path());
         let is_its = |path: &PathBuf| {
             let file = path.file_name().unwrap().to_string_lossy();
-            file.starts_with(&format!("{name}-"))
+            file.starts_with(&format!("{name}-")) && !taken.contains(path)
         };
         let files: Vec<PathBuf> = files.filter(is_its).collect();
         assert_eq!(files.len(), 1, "{files:?}");
@@ -344,6 +355,8 @@ fn python_ingest() {
             "{said}"
         );
     }
+    let is_whole = |path| std::fs::read(path).unwrap() == b"an earlier one";
+    assert!(taken.iter().all(is_whole), "a recording was written over");
 }
 
 /// They are to be read in one go.

@@ -224,7 +224,7 @@ fn no_lock_is_held_while_the_application_is_called() {
     let pad = source.static_pad("src").unwrap();
     let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
     pad.add_probe(mask, {
-        let weak = source.downgrade();
+        let (visitor, weak) = (visitor.clone(), source.downgrade());
         move |_, info| {
             let place = match &info.data {
                 Some(gst::PadProbeData::Event(event)) => format!("{:?}", event.type_()),
@@ -234,6 +234,28 @@ fn no_lock_is_held_while_the_application_is_called() {
                 visitor.visit(&source, &place);
             }
             gst::PadProbeReturn::Ok
+        }
+    });
+
+    // What is logged goes to the application as well, if it wants to have it.
+    gst::log::set_threshold_for_name("rtmp2serversrc", gst::DebugLevel::Debug);
+    // It would write a line for each of what the other tests here do.
+    gst::log::remove_default_log_function();
+    let log_function = gst::log::add_log_function({
+        let weak = source.downgrade();
+        move |category, _, _, _, _, object, message| {
+            // Other tests' elements log as well.
+            if category.name() == "rtmp2serversrc"
+                && let (Some(object), Some(source)) = (object, weak.upgrade())
+                && object.as_ptr() == source.as_ptr().cast()
+            {
+                let text = message.get().map(|text| text.to_string());
+                let text = text.unwrap_or_default();
+                visitor.visit(
+                    &source,
+                    text.split(['{', ':', '(']).next().unwrap_or_default(),
+                );
+            }
         }
     });
 
@@ -249,6 +271,8 @@ fn no_lock_is_held_while_the_application_is_called() {
     client.close().unwrap();
     recording.wait_for_eos(DEADLINE).unwrap();
     recording.stop().unwrap();
+    gst::log::remove_log_function(log_function);
+    gst::log::unset_threshold_for_name("rtmp2serversrc");
     let seen: Vec<String> = places.try_iter().collect();
     for place in [
         "notify",
@@ -267,6 +291,8 @@ fn no_lock_is_held_while_the_application_is_called() {
         "rtmp2server-publisher-disconnected",
         "rtmp2server-pre-eos",
         "Eos",
+        "tags of Publisher ",
+        "timeline",
     ] {
         assert!(seen.iter().any(|seen| seen == place), "{place}: {seen:?}");
     }

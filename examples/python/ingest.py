@@ -5,6 +5,7 @@ Keys are read from the environment: INGEST_KEYS="anna=s3cret ben=other". Needs p
 """
 
 import hmac
+import itertools
 import os
 import signal
 import sys
@@ -23,7 +24,9 @@ class Ingest:
         self.keys = keys
         self.loop = GLib.MainLoop()
         self.pipeline = None
+        # Who publishes; and by address who may, and has not begun.
         self.name = None
+        self.admitted = {}
         self.stopping = False
         self.failed = False
 
@@ -43,6 +46,7 @@ class Ingest:
         bus = self.pipeline.get_bus()
         bus.add_signal_watch()
         bus.connect("message", self.on_message)
+        bus.set_sync_handler(self.on_posted)
         # What went wrong is on the bus.
         self.pipeline.set_state(Gst.State.PLAYING)
 
@@ -53,21 +57,38 @@ class Ingest:
         if not names:
             print(f"{caller.get_string('address')} has no key of ours", flush=True)
             return False
-        # An earlier one may have been let in and gone before its first frame.
-        if self.name is None:
-            self.name = names[0]
+        # It may still be gone before its first frame, and somebody else be let in.
+        self.admitted[caller.get_string("address")] = names[0]
+        return True
+
+    def on_posted(self, bus, message):
+        """On the thread that posts: a publisher's tags wait until this has returned."""
+        structure = message.get_structure()
+        if structure is not None and structure.get_name() == "rtmp2server-publisher-connected":
+            self.name = self.admitted[structure.get_string("address")]
+            self.admitted = {}
             self.record()
-        return self.name == names[0]
+        return Gst.BusSyncReply.PASS
 
     def record(self):
-        started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        path = os.path.join(self.directory, f"{self.name}-{started}.flv")
         # `async` off: the pipeline plays already, and does not wait for this sink to have something.
-        sink = make("filesink", location=path)
+        sink = make("filesink", location=self.free_path())
         sink.set_property("async", False)
         self.pipeline.add(sink)
         self.source.link(sink)
         sink.sync_state_with_parent()
+
+    def free_path(self):
+        """An encoder may be back within the second: no recording is written over."""
+        started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        for number in itertools.count(1):
+            suffix = "" if number == 1 else f"-{number}"
+            path = os.path.join(self.directory, f"{self.name}-{started}{suffix}.flv")
+            try:
+                open(path, "x").close()
+                return path
+            except FileExistsError:
+                pass
 
     def on_message(self, bus, message):
         if message.type == Gst.MessageType.ERROR:

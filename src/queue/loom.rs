@@ -109,6 +109,29 @@ fn a_producer_that_waits_for_room_is_woken() {
     });
 }
 
+/// Room is made twice for a handful: for the first item, and for the others.
+#[test]
+fn a_producer_that_waits_for_a_handful_is_woken() {
+    loom::model(|| {
+        let queue = Arc::new(Queue::new(2 * ITEM_OVERHEAD));
+        for n in 0..2 {
+            block_on(queue.push(n, 0)).unwrap();
+        }
+        let producer = thread::spawn({
+            let queue = queue.clone();
+            move || {
+                for n in 2..4 {
+                    block_on(queue.push(n, 0)).unwrap();
+                }
+                queue.close();
+            }
+        });
+        assert_eq!(drain(&queue), [0, 1, 2, 3]);
+        assert_eq!(queue.levels().0, 0);
+        producer.join().unwrap();
+    });
+}
+
 /// One publisher's last item and the mark behind it, while the next one waits.
 #[test]
 fn two_producers_and_a_mark() {

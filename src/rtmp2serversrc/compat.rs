@@ -2,7 +2,6 @@
 
 use gst::glib;
 
-use super::CAT;
 use super::output::TagCounts;
 use crate::flv::TAG_HEADER_SIZE;
 use crate::flv::legacy::{Codec, DropReason, Legacy, to_legacy_audio, to_legacy_video};
@@ -60,10 +59,9 @@ pub(super) fn to_classic(
         MediaKind::Script => return Ok(()),
     };
     let withheld = &mut counts.withheld_compat;
-    let had_other_tracks = withheld.has_other_tracks();
-    let result = match legacy {
+    match legacy {
         // Whoever reads the result keeps back what is empty.
-        Legacy::AsIs | Legacy::Drop(DropReason::Empty) => return Ok(()),
+        Legacy::AsIs | Legacy::Drop(DropReason::Empty) => Ok(()),
         Legacy::Rewrite(rewrite) => {
             rewrite.apply(bytes, TAG_HEADER_SIZE);
             withheld.tracks += rewrite.other_tracks() as u64;
@@ -85,22 +83,18 @@ pub(super) fn to_classic(
             } += 1;
             Err(NoTag::Withheld)
         }
-    };
-    if !had_other_tracks && counts.withheld_compat.has_other_tracks() {
-        gst::warning!(
-            CAT,
-            "the publisher sends further tracks: compat=flvdemux leaves out all but those with \
-             id 0, one of video and one of audio"
-        );
     }
-    result
 }
 
 impl Withheld {
-    fn has_other_tracks(&self) -> bool {
+    pub fn has_other_tracks(&self) -> bool {
         self.other_track + self.tracks > 0
     }
 }
+
+/// What the log says of [`Withheld::has_other_tracks`].
+pub(super) const TRACKS_LEFT_OUT: &str = "the publisher sends further tracks: compat=flvdemux leaves out all but those \
+     with id 0, one of video and one of audio";
 
 /// What to tell the application of a codec that can't go on.
 pub(super) fn error(codec: Codec) -> gst::ErrorMessage {

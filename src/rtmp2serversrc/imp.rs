@@ -324,11 +324,8 @@ impl BaseSrcImpl for Rtmp2ServerSrc {
             .map_err(|error| bind_error(&error))?;
         gst::info!(CAT, imp = self, "listening on {:?}", listening.addresses());
         let message = signals::listening(listening.addresses(), listening.port());
-        *lock(&self.stream) = Stream {
-            output: Some(Output::new(settings.timestamp_mode, settings.compat)),
-            route: Some(route.clone()),
-            ..Stream::default()
-        };
+        let output = Output::new(settings.timestamp_mode, settings.compat);
+        *lock(&self.stream) = Stream::new(output, route.clone());
         let mut running = lock(&self.running);
         self.draining.store(false, Ordering::Relaxed);
         *running = Some(Running { listening, route });

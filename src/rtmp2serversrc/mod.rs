@@ -11,6 +11,7 @@ mod properties;
 mod settings;
 mod signals;
 mod stats;
+mod stream_headers;
 mod stream_info;
 mod time;
 mod uri;

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::bitrate::Bitrate;
 use super::compat::{self, Compat, NoTag};
+use super::stream_headers::{MAX_STREAM_HEADER, StreamHeaders, body_of, file_header};
 use super::stream_info::{StreamInfo, Watch};
 use super::time::{Timeline, TimestampMode};
 use crate::flv::{self, AudioPacket, TagKind, VideoPacket};
@@ -67,27 +68,6 @@ impl Tag {
     pub fn is_plain(&self) -> bool {
         self.segment_start.is_none() && !self.headers_changed && self.news.is_none()
     }
-}
-
-/// Larger headers are not repeated to late joiners: real ones have a few KiB, and
-/// they are held as long as the element runs.
-const MAX_STREAM_HEADER: usize = 256 << 10;
-
-/// What a player needs before it can start anywhere in the stream.
-#[derive(Debug, Default)]
-struct StreamHeaders {
-    metadata: Option<StreamHeader>,
-    video: Option<StreamHeader>,
-    audio: Option<StreamHeader>,
-    changed: bool,
-}
-
-#[derive(Debug)]
-struct StreamHeader {
-    buffer: gst::Buffer,
-    /// From a publisher that has left: goes with the next one's first frame, unless
-    /// that one has the same.
-    is_former: bool,
 }
 
 /// What a body's first bytes say of a tag.
@@ -163,16 +143,9 @@ impl Output {
         (tags, counts.bytes)
     }
 
-    /// Caps with all that is known of the stream headers (`streamheader`, as
-    /// flvmux has it), for sinks that serve late joiners.
+    /// Caps with all that late joiners need first.
     pub fn caps(&self) -> gst::Caps {
-        let headers = &self.headers;
-        let tags = [&headers.metadata, &headers.video, &headers.audio];
-        let tags = tags.into_iter().flatten();
-        let buffers = std::iter::once(file_header()).chain(tags.map(|tag| tag.buffer.clone()));
-        gst::Caps::builder("video/x-flv")
-            .field("streamheader", gst::Array::new(buffers))
-            .build()
+        self.headers.caps()
     }
 
     /// The tag of one message, unless it must not be put out. `goes_on` if other publishers may follow; `running_time` is the
@@ -309,65 +282,4 @@ impl Output {
             }
         }
     }
-}
-
-impl StreamHeaders {
-    fn keep(&mut self, kind: TagKind, tag: Vec<u8>) {
-        let slot = match kind {
-            TagKind::Video => &mut self.video,
-            TagKind::Audio => &mut self.audio,
-            TagKind::Script => {
-                let body = tag.get(flv::TAG_HEADER_SIZE..).unwrap_or_default();
-                if flv::script_name(body) != Some(b"onMetaData") {
-                    return;
-                }
-                &mut self.metadata
-            }
-        };
-        if let Some(old) = slot
-            && let Ok(bytes) = old.buffer.map_readable()
-            && body_of(&bytes) == body_of(&tag)
-        {
-            old.is_former = false;
-            return;
-        }
-        let mut buffer = gst::Buffer::from_slice(tag);
-        buffer.make_mut().set_flags(gst::BufferFlags::HEADER);
-        *slot = Some(StreamHeader {
-            buffer,
-            is_former: false,
-        });
-        self.changed = true;
-    }
-
-    fn all(&mut self) -> [&mut Option<StreamHeader>; 3] {
-        [&mut self.metadata, &mut self.video, &mut self.audio]
-    }
-
-    /// Another publisher's may follow.
-    fn begin(&mut self) {
-        for header in self.all().into_iter().flatten() {
-            header.is_former = true;
-        }
-    }
-
-    /// Whether they differ from what was last asked for, at a frame: until then more may come.
-    fn take_changed(&mut self) -> bool {
-        let mut changed = std::mem::take(&mut self.changed);
-        for slot in self.all() {
-            changed |= slot.take_if(|header| header.is_former).is_some();
-        }
-        changed
-    }
-}
-
-/// A tag's body, without the time in front of it.
-fn body_of(tag: &[u8]) -> &[u8] {
-    tag.get(flv::TAG_HEADER_SIZE..).unwrap_or_default()
-}
-
-fn file_header() -> gst::Buffer {
-    let mut buffer = gst::Buffer::from_slice(flv::FILE_HEADER);
-    buffer.make_mut().set_flags(gst::BufferFlags::HEADER);
-    buffer
 }

@@ -33,8 +33,7 @@ impl OutputStats {
 /// its port was opened, by whichever element that shares it. Those of a connection, and what is said of a publisher and its stream, are the present
 /// publisher's, or the last one's after it left.
 ///
-/// `received = pushed + queued + withheld` holds in every snapshot: the four are
-/// counted each for itself and read under one lock.
+/// `received = pushed + queued + withheld` holds in every snapshot: what is queued is what is not known to have gone.
 pub(super) fn structure(
     listening: Option<&Listening>,
     route: Option<&Route>,

@@ -72,7 +72,7 @@ impl Figures {
         }
     }
 
-    /// The element counts the four each for itself, and reads them at one moment.
+    /// All that came is accounted for. Whether all of it is in the file, its end tells: see `Verdict`.
     pub fn is_complete(&self) -> bool {
         self.received == self.pushed + self.queued + self.withheld
     }

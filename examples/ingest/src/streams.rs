@@ -113,7 +113,8 @@ impl Publication {
         };
         let figures = Figures::of(&source.property("stats"));
         let mut state = self.state();
-        if state.end.is_some() {
+        // An element that was stopped meanwhile has forgotten what it counted.
+        if state.end.is_some() || figures.received < state.figures.received {
             return;
         }
         if figures.received > state.figures.received {
@@ -121,7 +122,7 @@ impl Publication {
         }
         let second = Second {
             bitrate: figures.bitrate,
-            key_frames: figures.key_frames - state.figures.key_frames,
+            key_frames: figures.key_frames.saturating_sub(state.figures.key_frames),
         };
         state.history.push(second);
         state.figures = figures;

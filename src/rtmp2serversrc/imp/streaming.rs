@@ -24,30 +24,41 @@ pub(super) struct Stream {
     /// Where the tags come from. The same as the running element's.
     pub(super) route: Option<Arc<Route>>,
     /// What was taken from the route's queue and has not gone out.
-    pub(super) hand: Hand<Item>,
+    hand: Hand<Item>,
     /// The first tag, behind the file header.
-    pub(super) next: Option<gst::Buffer>,
+    next: Option<gst::Buffer>,
     /// The buffer that `create` returned last, until the pad has seen it. Since
     /// 1.24, the base class of a live source drops it if the state left PLAYING
     /// in between, and asks again.
-    pub(super) held: Option<Held>,
+    held: Option<Held>,
     /// Downstream has got its first frame of a kind: see `announce_latency`.
-    pub(super) latency_due: bool,
+    latency_due: bool,
+    /// There were tags of further tracks, which the log is to say once.
+    tracks_left_out: bool,
+    warned_of_tracks: bool,
     /// Whose tags are going out.
-    pub(super) publisher: Option<Arc<Publisher>>,
+    publisher: Option<Arc<Publisher>>,
     /// How the last publisher left: why EOS follows.
-    pub(super) left: Option<EndReason>,
+    left: Option<EndReason>,
     /// Until when the pipeline may take what is queued, once an EOS event was taken over. Counts from when it takes data,
     /// which it does not while it is paused.
-    pub(super) drain_until: Option<Instant>,
+    drain_until: Option<Instant>,
 }
 
-pub(super) struct Held {
+struct Held {
     buffer: gst::Buffer,
     is_tag: bool,
 }
 
 impl Stream {
+    pub(super) fn new(output: Output, route: Arc<Route>) -> Self {
+        Self {
+            output: Some(output),
+            route: Some(route),
+            ..Self::default()
+        }
+    }
+
     /// Remembers a buffer until the pad has seen it.
     fn hold(&mut self, buffer: gst::Buffer, is_tag: bool) -> CreateSuccess {
         self.held = Some(Held {
@@ -80,11 +91,18 @@ impl Stream {
             .is_some_and(|until| Instant::now() >= until)
     }
 
+    fn next_item(&mut self) -> Option<Item> {
+        let route = self.route.as_ref()?;
+        route.queue().pop(&mut self.hand)
+    }
+
     /// Turns one message into a tag.
     fn tag(&mut self, media: Media, running_time: impl Fn() -> Option<u64>) -> Result<Tag, NoTag> {
         let goes_on = self.publisher.as_ref().is_some_and(|p| p.goes_on);
         let output = self.output.as_mut().ok_or(NoTag::Withheld)?;
-        let tag = output.tag(media, goes_on, running_time)?;
+        let tag = output.tag(media, goes_on, running_time);
+        self.tracks_left_out = output.counts.withheld_compat.has_other_tracks();
+        let tag = tag?;
         self.latency_due |= tag.is_new_stream;
         Ok(tag)
     }
@@ -282,7 +300,12 @@ impl Rtmp2ServerSrc {
         // The lock is held for what is nearly always the case, a plain tag from the hand, and for nothing that waits or
         // calls out.
         loop {
-            match stream.hand.pop() {
+            if stream.tracks_left_out && !std::mem::replace(&mut stream.warned_of_tracks, true) {
+                drop(stream);
+                gst::warning!(CAT, imp = self, "{}", compat::TRACKS_LEFT_OUT);
+                stream = lock(&self.stream);
+            }
+            match stream.next_item() {
                 Some(Item::Media(_)) if stream.drain_is_over() => {
                     drop(stream);
                     self.withhold_at_eos();
@@ -311,12 +334,12 @@ impl Rtmp2ServerSrc {
                     }
                 },
                 Some(Item::Begin(publisher)) => {
-                    gst::debug!(CAT, imp = self, "tags of {publisher:?} follow");
                     stream.publisher = Some(publisher.clone());
                     if let Some(output) = &mut stream.output {
                         output.begin();
                     }
                     drop(stream);
+                    gst::debug!(CAT, imp = self, "tags of {publisher:?} follow");
                     signals::post(&self.obj(), signals::connected(&publisher));
                 }
                 Some(Item::End {

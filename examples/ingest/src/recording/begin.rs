@@ -1,5 +1,6 @@
 //! What is made when a publisher has come: its file, named after it, and the elements behind the tee.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,26 +19,27 @@ pub struct Begun {
     pub producer: StreamProducer,
 }
 
-/// Who was let in by one element and has not begun: there is one at a time.
-pub type Slot = Arc<Mutex<Option<Admitted>>>;
+/// Who was let in by one element and has not begun, by address. Usually one; but who hangs up meanwhile makes room for the
+/// next question.
+pub type Admissions = Arc<Mutex<HashMap<String, Admitted>>>;
 
 /// What is needed when a publisher's tags are about to come.
 pub struct Begin {
     pub config: Arc<Config>,
     pub streams: Arc<Streams>,
-    pub admitted: Slot,
+    pub admitted: Admissions,
     pub pipeline: glib::WeakRef<gst::Pipeline>,
     pub source: glib::WeakRef<gst::Element>,
     pub tee: gst::Element,
 }
 
 impl Begin {
-    pub fn begin(&self) -> anyhow::Result<Begun> {
-        let admitted = self
-            .admitted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+    pub fn begin(&self, address: &str) -> anyhow::Result<Begun> {
+        // Whoever else was let in is gone: this element has its publisher.
+        let mut admissions =
+            std::mem::take(&mut *self.admitted.lock().unwrap_or_else(PoisonError::into_inner));
+        let admitted = admissions
+            .remove(address)
             .context("a publisher that was not let in")?;
         let pipeline = self.pipeline.upgrade().context("the pipeline is gone")?;
         let source = self.source.upgrade().context("the element is gone")?;
@@ -109,7 +111,7 @@ mod tests {
     fn begin(directory: &Path, has_place: bool) -> anyhow::Result<Begun> {
         gst::init().unwrap();
         let keys = directory.join("keys");
-        std::fs::write(&keys, "one key\n").unwrap();
+        std::fs::write(&keys, "one key\ntwo other\n").unwrap();
         let streams = Arc::new(Streams::new(Keys::open(&keys).unwrap()));
         let recordings = directory.join("recordings");
         std::fs::create_dir_all(&recordings).unwrap();
@@ -129,13 +131,16 @@ mod tests {
                 timeout: 0,
                 preview_directory: None,
             }),
-            admitted: Arc::new(Mutex::new(streams.admit("key").ok())),
+            admitted: Arc::new(Mutex::new(HashMap::from([
+                ("10.0.0.1:1".to_owned(), streams.admit("key").unwrap()),
+                ("10.0.0.2:2".to_owned(), streams.admit("other").unwrap()),
+            ]))),
             streams,
             pipeline: pipeline.downgrade(),
             source: source.downgrade(),
             tee,
         };
-        let begun = begin.begin();
+        let begun = begin.begin("10.0.0.1:1");
         pipeline.set_state(gst::State::Null).unwrap();
         begun
     }
@@ -156,6 +161,7 @@ mod tests {
         // And what can begin has one.
         let begun = begin(directory.path(), true).unwrap();
         assert!(begun.publication.path.exists());
+        assert_eq!(begun.publication.name, "one");
         assert_eq!(files(directory.path()), 1);
     }
 }

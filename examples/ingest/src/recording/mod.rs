@@ -13,14 +13,14 @@ mod verdict;
 
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread;
 
 use anyhow::{Context, anyhow};
 use gst::prelude::*;
 
 use crate::streams::Streams;
-use begin::{Begin, Begun, Slot};
+use begin::{Admissions, Begin, Begun};
 use run::Run;
 pub use verdict::Verdict;
 
@@ -84,7 +84,7 @@ impl Recording {
         source.link(&tee)?;
 
         let (events, incoming) = mpsc::channel();
-        let admitted = Arc::new(Mutex::new(None));
+        let admitted = Admissions::default();
         decide_with(&source, streams.clone(), admitted.clone());
         let begin = Begin {
             config: config.clone(),
@@ -100,7 +100,10 @@ impl Recording {
             move |_, message| {
                 if is_named(message, "rtmp2server-publisher-connected") {
                     tell(News::Taken);
-                    let _ = events.send(match begin.begin() {
+                    let address = message
+                        .structure()
+                        .and_then(|structure| structure.get::<&str>("address").ok());
+                    let _ = events.send(match begin.begin(address.unwrap_or_default()) {
                         Ok(begun) => Event::Begun(begun),
                         Err(error) => Event::CanNotBegin(error),
                     });
@@ -144,7 +147,7 @@ impl Recording {
 }
 
 /// Lets the keys file decide. The element calls this on a thread of its own.
-fn decide_with(source: &gst::Element, streams: Arc<Streams>, admitted: Slot) {
+fn decide_with(source: &gst::Element, streams: Arc<Streams>, admitted: Admissions) {
     source.connect("caller-connecting", false, move |values| {
         let caller: gst::Structure = values[1].get().expect("a structure, as documented");
         let address: &str = caller.get("address").unwrap_or_default();
@@ -154,7 +157,10 @@ fn decide_with(source: &gst::Element, streams: Arc<Streams>, admitted: Slot) {
             tracing::warn!("{address}: turned away: {refusal}");
         }
         let is_admitted = decision.is_ok();
-        *admitted.lock().unwrap_or_else(PoisonError::into_inner) = decision.ok();
+        if let Ok(decision) = decision {
+            let mut admitted = admitted.lock().unwrap_or_else(PoisonError::into_inner);
+            admitted.insert(address.to_owned(), decision);
+        }
         Some(is_admitted.to_value())
     });
 }
