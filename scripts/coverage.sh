@@ -13,6 +13,9 @@ if ! rustup component add llvm-tools >/dev/null 2>&1; then
     scripts/install-deps.sh llvm-19
     export LLVM_COV=llvm-cov-19 LLVM_PROFDATA=llvm-profdata-19
 fi
+# Where the tests look for them: install-encoders.sh knows one place.
+mkdir -p "$target/llvm-cov-target"
+ln -sfn "$target/encoders" "$target/llvm-cov-target/encoders"
 # A test that fails has covered something all the same; `make test` is where it counts.
 $cargo llvm-cov --no-report --no-fail-fast --lib --tests "$@" || echo "Some tests failed: see above" >&2
 $cargo llvm-cov report --ignore-filename-regex '(tests?\.rs|_tests\.rs|/tests/|loom\.rs)$' |
