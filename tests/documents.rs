@@ -298,6 +298,17 @@ fn record_a_stream() {
     end_well(publisher, "ffmpeg");
     end_well(recorder, "gst-launch-1.0");
     assert_eq!(frames(&directory.path().join("output.flv")), 150);
+    // Others think so, too.
+    let count = "-v error -count_frames -select_streams v:0 -show_entries stream=nb_read_frames \
+                 -of default=nokey=1:noprint_wrappers=1 output.flv";
+    let mut ffprobe = Command::new("ffprobe");
+    let ffprobe = ffprobe
+        .args(count.split_ascii_whitespace())
+        .current_dir(directory.path());
+    let counted = end_well(Process::spawn(ffprobe).unwrap(), "ffprobe");
+    assert_eq!(counted.stdout.trim(), "150");
+    let decoder = ffmpeg("-v warning -i output.flv -f null -", directory.path());
+    assert_eq!(end_well(decoder, "ffmpeg").stderr, "");
 
     fs::rename(
         directory.path().join("output.flv"),
