@@ -202,13 +202,13 @@ impl<T> Queue<T> {
         Ok(None)
     }
 
-    /// Wakes the consumer, if it sleeps: whoever has put in what there was for now
-    /// says so before it waits for more.
+    /// Wakes the consumer, if it sleeps and there is something for it: whoever has put in
+    /// what there was for now says so before it waits for more.
     pub fn wake(&self) {
         let mut state = self.lock();
-        let sleeps = std::mem::take(&mut state.consumer_waits);
+        let wanted = !state.items.is_empty() && std::mem::take(&mut state.consumer_waits);
         drop(state);
-        if sleeps {
+        if wanted {
             self.filled.notify_one();
         }
     }

@@ -4,9 +4,11 @@
 mod core_support;
 mod support;
 
+use std::fs;
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use core_support::strangers::strangers;
@@ -15,6 +17,7 @@ use core_support::wire::{
     message, text, until_published,
 };
 use core_support::{Seen, Server};
+use gst::prelude::*;
 use gstrtmp2server::rtmp::Error;
 use support::client::{Client, tags};
 use support::own_process::{resident_bytes, wait_until};
@@ -101,7 +104,7 @@ fn unread_by(address: SocketAddr) -> u64 {
     let port = format!(":{:04X}", address.port());
     let mut waiting = 0;
     for table in ["/proc/self/net/tcp", "/proc/self/net/tcp6"] {
-        for line in std::fs::read_to_string(table)
+        for line in fs::read_to_string(table)
             .unwrap_or_default()
             .lines()
             .skip(1)
@@ -259,6 +262,79 @@ fn chunks_of_one_byte_cost_a_bounded_time() {
         // 3 µs a chunk in an unoptimised build.
         assert!(took < Duration::from_secs(1), "{what}: {took:?}");
     }
+}
+
+/// What many paced publishers cost is the switching of threads more than the bytes.
+#[test]
+fn a_tag_that_comes_alone_wakes_each_thread_once() {
+    const TAGS: usize = 200;
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let recording = Recording::start(directory.path(), "").unwrap();
+    let (arrived, arrivals) = mpsc::channel();
+    let pad = recording.source().static_pad("src").unwrap();
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        arrived.send(this_thread()).unwrap();
+        gst::PadProbeReturn::Ok
+    });
+    let sent = tags(TAGS + 1, 500);
+    let mut client = Client::publisher(recording.address()).unwrap();
+    // With the file header before it.
+    client.send(&sent[0]).unwrap();
+    let streaming = arrivals.recv_timeout(DEADLINE).unwrap();
+    arrivals.recv_timeout(DEADLINE).unwrap();
+    // The worker, and who decides for it whether somebody may publish.
+    let server = threads("rtmp2server");
+    let both = [&[streaming][..], &server];
+    let all_sleep = || {
+        wait_until(DEADLINE, || {
+            both.iter().copied().flatten().all(|t| sleeps(t))
+        })
+    };
+    let times = || both.map(|threads| threads.iter().map(|t| times_asleep(t)).sum::<usize>());
+    assert!(all_sleep());
+    let before = times();
+    for tag in &sent[1..] {
+        client.send(tag).unwrap();
+        arrivals.recv_timeout(DEADLINE).unwrap();
+        assert!(all_sleep());
+    }
+    for (before, after) in before.iter().zip(times()) {
+        let woken = after - before;
+        println!("{woken} times for {TAGS} tags");
+        // Now and then one finds a lock taken.
+        assert!((TAGS..TAGS * 5 / 4).contains(&woken), "{woken}");
+    }
+    client.close().unwrap();
+    assert!(recording.finish().unwrap() == sent);
+}
+
+/// The calling thread's directory.
+fn this_thread() -> PathBuf {
+    Path::new("/proc").join(fs::read_link("/proc/thread-self").unwrap())
+}
+
+/// This process's threads of that name.
+fn threads(name: &str) -> Vec<PathBuf> {
+    let all = fs::read_dir("/proc/self/task").unwrap();
+    all.map(|thread| thread.unwrap().path())
+        .filter(|thread| fs::read_to_string(thread.join("comm")).is_ok_and(|c| c.trim() == name))
+        .collect()
+}
+
+fn status(thread: &Path, field: &str) -> String {
+    let status = fs::read_to_string(thread.join("status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    line.expect(field).trim_start_matches(':').trim().to_owned()
+}
+
+fn sleeps(thread: &Path) -> bool {
+    status(thread, "State").starts_with('S')
+}
+
+fn times_asleep(thread: &Path) -> usize {
+    let times = status(thread, "voluntary_ctxt_switches");
+    times.parse().unwrap()
 }
 
 /// A publisher beside all of that is complete, and waits for nobody.

@@ -204,6 +204,11 @@ fn a_consumer_sleeps_until_it_is_woken() {
     while !queue.lock().consumer_waits {
         thread::yield_now();
     }
+    // For nothing.
+    for _ in 0..100 {
+        queue.wake();
+        assert!(queue.lock().consumer_waits);
+    }
     queue.try_push(1, 1).unwrap();
     queue.try_push(2, 1).unwrap();
     assert!(queue.lock().consumer_waits);

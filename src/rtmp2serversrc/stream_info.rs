@@ -39,8 +39,10 @@ struct Metadata {
 }
 
 impl StreamInfo {
-    fn video(&mut self, tag: &VideoTag, body: &[u8]) {
-        if tag.codec != VideoCodec::Unspecified && self.video_codec != Some(tag.codec) {
+    /// Whether there may be news of it.
+    fn video(&mut self, tag: &VideoTag, body: &[u8]) -> bool {
+        let is_new = tag.codec != VideoCodec::Unspecified && self.video_codec != Some(tag.codec);
+        if is_new {
             self.video_codec = Some(tag.codec);
             self.picture = None;
         }
@@ -52,10 +54,14 @@ impl StreamInfo {
                 false => None,
             };
         }
+        is_new || tag.is_sequence_header()
     }
 
-    fn audio(&mut self, tag: &AudioTag, body: &[u8]) {
-        if tag.codec != AudioCodec::Unspecified && self.audio_codec != Some(tag.codec) {
+    /// Whether there may be news of it.
+    fn audio(&mut self, tag: &AudioTag, body: &[u8]) -> bool {
+        let is_new = tag.codec != AudioCodec::Unspecified && self.audio_codec != Some(tag.codec);
+        let before = self.sound;
+        if is_new {
             self.audio_codec = Some(tag.codec);
             self.sound = None;
         }
@@ -70,6 +76,7 @@ impl StreamInfo {
         } else if let (Some(rate), Some(channels)) = (tag.sample_rate, tag.channels) {
             self.sound = Some((rate, channels.into()));
         }
+        is_new || self.sound != before
     }
 
     /// The codecs that were seen, for people: `H.264, AAC`.
@@ -155,6 +162,8 @@ impl Metadata {
 pub(super) struct Watch {
     info: StreamInfo,
     announced: StreamInfo,
+    /// They may differ: to compare them with every frame costs more than all the rest of it.
+    may_differ: bool,
     limiter: Limiter,
 }
 
@@ -163,6 +172,7 @@ impl Default for Watch {
         Self {
             info: StreamInfo::default(),
             announced: StreamInfo::default(),
+            may_differ: false,
             limiter: Limiter::new(BURST, INTERVAL),
         }
     }
@@ -174,25 +184,31 @@ impl Watch {
     }
 
     pub fn video(&mut self, tag: &VideoTag, body: &[u8]) {
-        self.info.video(tag, body);
+        self.may_differ |= self.info.video(tag, body);
     }
 
     pub fn audio(&mut self, tag: &AudioTag, body: &[u8]) {
-        self.info.audio(tag, body);
+        self.may_differ |= self.info.audio(tag, body);
     }
 
     pub fn script(&mut self, body: &[u8]) {
         if let Some(metadata) = Metadata::read(body) {
             self.info.metadata = metadata;
+            self.may_differ = true;
         }
     }
 
     /// What to announce with a frame at `now`, if anything has changed.
     pub fn news(&mut self, now: Instant) -> Option<StreamInfo> {
+        if !self.may_differ {
+            return None;
+        }
         if self.info == self.announced {
+            self.may_differ = false;
             return None;
         }
         self.limiter.pass(now)?;
+        self.may_differ = false;
         self.announced = self.info.clone();
         Some(self.info.clone())
     }
