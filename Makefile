@@ -54,7 +54,7 @@ fuzz: deps ## fuzz the core, each target for SECONDS (default 60); `make test` r
 	CARGO="$(CARGO)" scripts/fuzz.sh run $(or $(SECONDS),60)
 
 nextest: deps encoders ## run all tests with cargo nextest: each in a process of its own, and none that hangs
-	PATH=$$(CARGO="$(CARGO)" scripts/cargo-tool.sh cargo-nextest 0.9.143) && export PATH && $(CARGO) nextest run
+	PATH=$$(CARGO="$(CARGO)" scripts/cargo-tool.sh cargo-nextest 0.9.148) && export PATH && $(CARGO) nextest run
 
 coverage: deps encoders ## show how much of the code the tests run
 	@CARGO="$(CARGO)" scripts/coverage.sh
