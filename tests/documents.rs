@@ -20,14 +20,13 @@ use elsewhere::{By, COMMANDS, TARGETS_BY_HAND};
 use support::flv;
 use support::launch::{free_port, wait_for_listener, with_plugin};
 use support::process::{Finished, Process};
-use text::{commands, documents, read, root, the_command, without_assignments};
+use text::{commands, documents, root, the_command, without_assignments};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 /// What a publisher sends.
 const FRAMES: usize = 30;
 
-/// Commands that tests of this file take from the documents by these beginnings, besides pipelines: the only one of its
-/// kind, or all.
+/// Commands that tests take from the documents by these beginnings, besides pipelines: the only one of its kind, or all.
 const READ_FROM_THE_DOCUMENT: &[(&str, &str)] = &[
     (
         "ffmpeg -re -f lavfi -i testsrc=size=320x240:rate=30 -t 5 ",
@@ -42,12 +41,30 @@ const READ_FROM_THE_DOCUMENT: &[(&str, &str)] = &[
     ("GST_DEBUG=rtmp2serversrc:6,2 ", "the_log_of_a_report"),
     ("cargo package --list", "what_a_release_looks_at"),
     ("cargo update --workspace", "what_a_release_looks_at"),
+    ("ulimit -n", "what_a_shell_shows"),
+];
+/// The same, taken by `tests/examples/documented.rs`.
+const READ_FOR_THE_EXAMPLES: &[(&str, &str)] = &[
+    ("cargo run --release --example record ", "records"),
+    ("cc -o record examples/c/record.c ", "records"),
+    (
+        "cargo run --release --example auth_signal ",
+        "asks_who_it_is",
+    ),
+    ("cargo run --release --example relay ", "relays"),
+    ("cargo run --release --example http_flv ", "plays_over_http"),
+    ("examples/transcode_hls.sh ", "transcodes"),
+    ("INGEST_KEYS=", "keeps_a_file_for_each_key"),
 ];
 
 /// Whole pipelines with the element, which `pipelines` and `recordings_through_tls` run.
 fn is_pipeline(command: &str) -> bool {
     let launch = without_assignments(command).next() == Some("gst-launch-1.0");
     launch && command.contains("rtmp") && !command.contains('…')
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
 fn all_commands() -> Vec<String> {
@@ -67,9 +84,8 @@ fn every_command_is_run_by_some_test() {
     let mut unknown = Vec::new();
     for document in documents() {
         for command in commands(&document) {
-            let is_read = READ_FROM_THE_DOCUMENT
-                .iter()
-                .any(|(start, _)| command.starts_with(start));
+            let mut read = READ_FROM_THE_DOCUMENT.iter().chain(READ_FOR_THE_EXAMPLES);
+            let is_read = read.any(|(start, _)| command.starts_with(start));
             let is_make = without_assignments(&command).next() == Some("make");
             let is_listed = COMMANDS.iter().any(|(listed, _)| *listed == command);
             unused.remove(command.as_str());
@@ -89,14 +105,19 @@ fn every_command_is_run_by_some_test() {
             By::Hand(reason) => assert!(!reason.is_empty(), "{command}"),
         }
     }
-    let here = read("tests/documents.rs");
-    for (start, test) in READ_FROM_THE_DOCUMENT {
-        let (_, body) = here.split_once(&format!("fn {test}()")).expect("a test");
-        let (body, _) = body.split_once("\n}\n").expect("an end");
-        assert!(
-            body.contains(start.trim_end()),
-            "{test} does not run {start}"
-        );
+    for (file, read_by) in [
+        ("tests/documents.rs", READ_FROM_THE_DOCUMENT),
+        ("tests/examples/documented.rs", READ_FOR_THE_EXAMPLES),
+    ] {
+        let tests = read(file);
+        for (start, test) in read_by {
+            let (_, body) = tests.split_once(&format!("fn {test}()")).expect("a test");
+            let (body, _) = body.split_once("\n}\n").expect("an end");
+            assert!(
+                body.contains(start.trim_end()),
+                "{test} does not run {start}"
+            );
+        }
     }
 }
 
@@ -156,6 +177,10 @@ fn every_target_is_there_and_run() {
 
     let mut by_ci = BTreeSet::new();
     let mut next: Vec<String> = made_by(&read(".ci/run"), &all).collect();
+    let nightly = read(".ci/nightly");
+    let (_, nightly) = nightly.split_once("\nall=\"").expect("its targets");
+    let (nightly, _) = nightly.split_once('"').expect("an end");
+    next.extend(nightly.split(' ').map(str::to_owned));
     while let Some(target) = next.pop() {
         next.extend(
             all[&target]
@@ -172,7 +197,7 @@ fn every_target_is_there_and_run() {
         let by_hand = TARGETS_BY_HAND.iter().any(|(name, _)| name == target);
         assert!(
             by_ci.contains(target) != by_hand,
-            "who runs make {target}? CI: {by_ci:?}"
+            "who runs make {target}? CI, by day or night: {by_ci:?}"
         );
     }
 }
@@ -321,6 +346,16 @@ fn record_a_stream() {
         "ffmpeg",
     );
     assert!(fs::metadata(directory.path().join("x.mp4")).unwrap().len() > 1000);
+}
+
+#[test]
+fn what_a_shell_shows() {
+    let directory = tempfile::tempdir().unwrap();
+    let shown = shell(&the_command("ulimit -n"), directory.path()).stdout;
+    assert!(
+        shown.trim() == "unlimited" || shown.trim().parse::<u64>().is_ok(),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -2,7 +2,11 @@
 
 #[path = "examples/converted.rs"]
 mod converted;
+#[path = "examples/documented.rs"]
+mod documented;
 mod support;
+#[path = "documents/text.rs"]
+mod text;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -112,6 +116,10 @@ fn end_well(process: Process) -> Finished {
 fn assert_same(sent: &[Tag], recorded: &[Tag], rules: Rules) {
     let comparison = flv::compare(sent, recorded, rules);
     assert!(comparison.is_same(), "{comparison}");
+}
+
+fn frames(tags: &[Tag]) -> usize {
+    tags.iter().filter(|tag| tag.is_video_frame()).count()
 }
 
 /// What both recorders, in Rust and in C, have to do: `command` gets the port and the file.
@@ -231,7 +239,6 @@ fn auth_signal() {
         "{said}"
     );
     // One timeline of both, without the codecs' ends of sequence.
-    let frames = |tags: &[Tag]| tags.iter().filter(|tag| tag.is_video_frame()).count();
     let recorded = read_flv(&output).unwrap();
     assert_eq!(frames(&recorded), frames(&anna) + frames(&ben));
 }
@@ -300,17 +307,21 @@ fn http_flv() {
     end_well(server);
 }
 
-#[test]
-fn python_ingest() {
-    let directory = tempfile::tempdir().unwrap();
-    // One of several may be first in PATH, and have no gi.
+/// One of several may be first in PATH, and have no gi.
+fn python_with_gi() -> &'static str {
     let has_gi = |python: &&str| {
         let probe = Command::new(python).args(["-c", "import gi"]).output();
         probe.is_ok_and(|output| output.status.success())
     };
     let python = ["python3", "/usr/bin/python3"].into_iter().find(has_gi);
+    python.expect("python3-gi is installed")
+}
+
+#[test]
+fn python_ingest() {
+    let directory = tempfile::tempdir().unwrap();
     let port = free_port();
-    let mut command = with_plugin(python.expect("python3-gi is installed"), directory.path());
+    let mut command = with_plugin(python_with_gi(), directory.path());
     command.arg(source_of("python/ingest.py"));
     command
         .env("INGEST_KEYS", "anna=k1 ben=k2")

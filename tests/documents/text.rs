@@ -12,10 +12,6 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-pub fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
-}
-
 /// All below a folder with that ending, in order. Not what tools put there.
 pub fn files_below(folder: &str, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -116,7 +112,7 @@ pub fn commands(document: &Document) -> Vec<String> {
                 .collect();
             match language {
                 "sh" => commands.extend(commands_of_script(&block.join("\n"))),
-                "rust" | "toml" | "text" | "python" | "mermaid" => (),
+                "rust" | "toml" | "text" | "python" | "xml" | "mermaid" => (),
                 other => panic!("{}: a block of '{other}'", document.file.display()),
             }
         } else if line.starts_with("    ") && may_indent {

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::text::{documents, files_below, read, root};
+use super::read;
+use super::text::{documents, files_below, root};
 
 /// As GitHub makes it of a heading.
 fn anchor(heading: &str) -> String {

@@ -143,7 +143,7 @@ fn decoded(file: &Path, stream: &str) -> Vec<String> {
 }
 
 /// Metadata and the codecs' sequence headers, and all else.
-fn headers_and_stream(tags: Vec<Tag>) -> (Vec<Tag>, Vec<Tag>) {
+pub fn headers_and_stream(tags: Vec<Tag>) -> (Vec<Tag>, Vec<Tag>) {
     tags.into_iter()
         .partition(|tag| tag.kind == flv::Kind::Script || tag.body[1] == 0)
 }
