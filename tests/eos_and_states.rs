@@ -4,7 +4,7 @@ mod support;
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier, Mutex, Once, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -433,4 +433,53 @@ fn starts_again_after_null() {
     // The second recording, in place of the first.
     let file = std::fs::read(directory.path().join("output.flv")).unwrap();
     assert_same(&sent, &flv::parse(&file).unwrap());
+}
+
+/// A flush turns a buffer away that `create` has handed out and the pad has not had, and so does a relink to what wants
+/// other caps: it comes again, and nothing is counted that did not go.
+#[test]
+fn what_a_flush_turns_away_comes_again() {
+    gst::init().unwrap();
+    let sent = tags(30, 500);
+    let directory = tempfile::tempdir().unwrap();
+    let recording = Recording::prepare(directory.path(), "", "").unwrap();
+    let source = recording.source().clone();
+    let pad = source.static_pad("src").unwrap();
+    let (reached, segments) = mpsc::channel();
+    let went = Arc::new(Mutex::new(Vec::new()));
+    // Behind the element, where what has gone out is.
+    let behind = pad.peer().unwrap();
+    let types = gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::BUFFER;
+    behind.add_probe(types, {
+        let (went, pad, first) = (went.clone(), pad.clone(), Once::new());
+        move |_, info| {
+            match &info.data {
+                Some(gst::PadProbeData::Buffer(buffer)) => {
+                    let bytes = buffer.map_readable().unwrap();
+                    went.lock().unwrap().extend_from_slice(&bytes);
+                }
+                // Between `create` and the pad: the base class sends it before the buffer.
+                Some(gst::PadProbeData::Event(e)) if e.type_() == gst::EventType::Segment => {
+                    first.call_once(|| {
+                        reached.send(()).unwrap();
+                        let flushes = || pad.pad_flags().contains(gst::PadFlags::FLUSHING);
+                        wait_until(DEADLINE, flushes).unwrap();
+                    });
+                }
+                _ => {}
+            }
+            gst::PadProbeReturn::Ok
+        }
+    });
+    let recording = recording.play().unwrap();
+    let mut client = Client::publisher(recording.address()).unwrap();
+    client.send_all(&sent).unwrap();
+    segments.recv_timeout(DEADLINE).unwrap();
+    assert!(source.send_event(gst::event::FlushStart::new()));
+    assert!(source.send_event(gst::event::FlushStop::new(true)));
+    client.close().unwrap();
+    recording.wait_for_eos(DEADLINE).unwrap();
+    assert_eq!(recording.counter("pushed"), 30);
+    let went = went.lock().unwrap();
+    assert_same(&sent, &flv::parse(&went).unwrap());
 }

@@ -2,7 +2,7 @@
 //!
 //! Three cells, none held across anything that blocks or calls out: the settings;
 //! what runs between start and stop; and the streaming thread's output, which
-//! includes the buffer that the base class has yet to take.
+//! includes the buffer that the pad has yet to see.
 
 mod streaming;
 
@@ -41,7 +41,8 @@ pub struct Rtmp2ServerSrc {
     running: Mutex<Option<Running>>,
     /// An EOS event was taken over: what is queued goes out, and then EOS. Written with `running` locked.
     draining: AtomicBool,
-    /// Shared with the probe on the pad.
+    /// Shared with the probe on the pad, which would have to look for the element with
+    /// every buffer otherwise.
     stream: Arc<Mutex<Stream>>,
 }
 
@@ -144,14 +145,20 @@ impl ObjectImpl for Rtmp2ServerSrc {
         obj.set_format(gst::Format::Time);
         let pad = obj.src_pad();
         let stream = Arc::clone(&self.stream);
-        // Also after an error downstream, or num-buffers: the publisher must hear that nobody
-        // takes its data any more.
-        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-            if let Some(gst::PadProbeData::Event(event)) = &info.data
-                && event.type_() == gst::EventType::Eos
-                && let Some(route) = { lock(&stream).route.clone() }
-            {
-                route.end();
+        // One probe: each one more is a search with every buffer.
+        let types = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+        pad.add_probe(types, move |_, info| {
+            match &info.data {
+                Some(gst::PadProbeData::Buffer(_)) => lock(&stream).seen(),
+                // Also after an error downstream, or num-buffers: the publisher must
+                // hear that nobody takes its data any more.
+                Some(gst::PadProbeData::Event(event)) if event.type_() == gst::EventType::Eos => {
+                    let route = lock(&stream).route.clone();
+                    if let Some(route) = route {
+                        route.end();
+                    }
+                }
+                _ => {}
             }
             gst::PadProbeReturn::Ok
         });
@@ -350,18 +357,6 @@ impl BaseSrcImpl for Rtmp2ServerSrc {
         _length: u32,
     ) -> Result<CreateSuccess, gst::FlowError> {
         self.next_buffer()
-    }
-
-    /// The base class asks when a buffer is to be pushed, right before that: what it has a
-    /// mind to drop, it has dropped by then. A probe on the pad would tell the same for more.
-    fn times(&self, _buffer: &gst::BufferRef) -> (Option<gst::ClockTime>, Option<gst::ClockTime>) {
-        // But for a flush.
-        let pad_flags = self.obj().src_pad().pad_flags();
-        if !pad_flags.contains(gst::PadFlags::FLUSHING) {
-            lock(&self.stream).taken();
-        }
-        // At once.
-        (None, None)
     }
 
     fn query(&self, query: &mut gst::QueryRef) -> bool {

@@ -1,15 +1,11 @@
 //! What a connection reads from and writes to.
 
-use std::future::{Future, poll_fn};
 use std::io;
 use std::net::Shutdown;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, Interest, ReadBuf};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::task::unconstrained;
 
 #[cfg(feature = "tls")]
 use super::tls::TlsSocket;
@@ -36,7 +32,7 @@ impl Socket {
     /// Reads what there is, `WouldBlock` if that is nothing. 0 is the end.
     pub fn try_read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(tcp) => read_at_once(tcp, room),
+            Self::Plain(tcp) => tcp.try_read(room),
             #[cfg(feature = "tls")]
             Self::Tls(tls) => tls.try_read(room),
         }
@@ -110,21 +106,6 @@ impl Socket {
     pub fn acknowledge_at_once(&self) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let _ = socket2::SockRef::from(self.tcp()).set_tcp_quickack(true);
-    }
-}
-
-/// Reads what there is, `WouldBlock` if that is nothing.
-///
-/// After a read that left room, tokio's own `try_read` asks the kernel once more to learn that
-/// nothing is left. That is a call for each tag that comes alone, and `poll_read` does without it.
-pub(super) fn read_at_once(tcp: &mut TcpStream, room: &mut [u8]) -> io::Result<usize> {
-    let mut room = ReadBuf::new(room);
-    // Out of tokio's budget: when that is spent, the socket would look empty.
-    let read = unconstrained(poll_fn(|cx| Pin::new(&mut *tcp).poll_read(cx, &mut room)));
-    // Who finds nothing awaits `ready`, which wakes it.
-    match pin!(read).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(result) => result.map(|()| room.filled().len()),
-        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
     }
 }
 

@@ -27,9 +27,9 @@ pub(super) struct Stream {
     hand: Hand<Item>,
     /// The first tag, behind the file header.
     next: Option<gst::Buffer>,
-    /// The buffer that `create` returned last, until the base class has taken it: since
-    /// 1.24, that of a live source drops it if the state left PLAYING in between, and
-    /// asks again.
+    /// The buffer that `create` returned last, until the pad has seen it. Since
+    /// 1.24, the base class of a live source drops it if the state left PLAYING
+    /// in between, and asks again.
     held: Option<Held>,
     /// Downstream has got its first frame of a kind: see `announce_latency`.
     latency_due: bool,
@@ -59,7 +59,7 @@ impl Stream {
         }
     }
 
-    /// Remembers a buffer until the base class has taken it.
+    /// Remembers a buffer until the pad has seen it.
     fn hold(&mut self, buffer: gst::Buffer, is_tag: bool) -> CreateSuccess {
         self.held = Some(Held {
             buffer: buffer.clone(),
@@ -68,8 +68,8 @@ impl Stream {
         CreateSuccess::NewBuffer(buffer)
     }
 
-    /// The base class is about to push the buffer.
-    pub(super) fn taken(&mut self) {
+    /// The pad has the buffer: nobody can drop it unseen any more.
+    pub(super) fn seen(&mut self) {
         if self.held.take().is_some_and(|held| held.is_tag) {
             self.hand.passed();
         }

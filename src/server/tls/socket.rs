@@ -12,7 +12,7 @@ use super::TlsError;
 use crate::rtmp::handshake::HandshakeError;
 use crate::server::buffer::ReadBuffer;
 use crate::server::proxy::{self, ProxyError};
-use crate::server::socket::{is_reset, read_at_once, shut_down};
+use crate::server::socket::{is_reset, shut_down};
 
 /// Bytes that a client may send before its TLS handshake is over. A ClientHello
 /// with everything that browsers put into it has 2 KiB; rustls would gather 64.
@@ -89,7 +89,7 @@ impl TlsSocket {
                 if filled > 0 {
                     break;
                 }
-                match read_at_once(&mut self.tcp, self.received.room())? {
+                match self.tcp.try_read(self.received.room())? {
                     0 => return Ok(0),
                     n => self.received.filled(n, false),
                 }
