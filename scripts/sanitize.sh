@@ -12,7 +12,7 @@ if [ "${1:-valgrind}" = address ]; then
     # Without those that measure resident or allocated memory, and those of other programs, which can't load a plugin
     # that is built like this.
     tests=$(for file in tests/*.rs; do basename "$file" .rs; done | grep --invert-match --line-regexp --extended-regexp \
-        'backpressure|commands|costs|documents|examples|hostile|interrupts|memory|python|rtmps_memory' | sed 's/^/--test /')
+        'backpressure|costs|documents|examples|hostile|interrupts|memory|python|rtmps_memory' | sed 's/^/--test /')
     [ -n "$tests" ]
     host=$(rustc -vV | sed -n 's/^host: //p')
     # Where the tests look for them: install-encoders.sh knows one place.

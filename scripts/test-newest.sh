@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 target=$(realpath --canonicalize-missing "${CARGO_TARGET_DIR:-target}")
 root=${SID_ROOT:-$target/sid}
 packages="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
-    gstreamer1.0-plugins-ugly gstreamer1.0-libav python3-gi gir1.2-gstreamer-1.0 ffmpeg iproute2"
+    gstreamer1.0-plugins-ugly gstreamer1.0-libav python3-gi gir1.2-gstreamer-1.0 ffmpeg iproute2
+    gcc libc6-dev haproxy openssl"
 
 if [ "$(id -u)" -ne 0 ]; then
     echo "test-newest needs root, for debootstrap and chroot" >&2
@@ -37,8 +38,8 @@ fi
 cargo build
 tests=("$@")
 [ ${#tests[@]} -gt 0 ] || mapfile -t tests < <(sed -n "/^\[\[test\]\]/{n;s/^name = \"\(.*\)\"$/\1/p}" Cargo.toml |
-    # They need a compiler and python3-gi, and an OBS Studio.
-    grep --invert-match --line-regexp 'examples\|obs')
+    # They need cargo, an OBS Studio, and an idle machine.
+    grep --invert-match --line-regexp 'documents\|examples\|obs\|scale_figures')
 
 mounted=()
 unmount() {
@@ -47,6 +48,9 @@ unmount() {
     done
 }
 trap unmount EXIT
+# A mount of its own: a network namespace makes / private, and can't do so with a folder.
+mount --bind "$root" "$root"
+mounted=("$root")
 for place in /proc /dev /dev/shm; do
     mount --bind "$place" "$root$place"
     mounted=("$root$place" "${mounted[@]}")

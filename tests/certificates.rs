@@ -270,7 +270,7 @@ fn dates_that_are_not_now_are_a_warning() {
             warnings.iter().any(|text| text.contains(why)),
             "{warnings:?}"
         );
-        // ffmpeg does not verify it.
+        // ffmpeg is told not to verify it.
         let url = format!("rtmps://localhost:{}/live/test", recording.port());
         let publisher = Ffmpeg::LiveVideo.publish_to(&url, directory.path());
         let sent = publisher.and_then(Publisher::finish).unwrap();

@@ -5,7 +5,6 @@ mod support;
 
 #[path = "documents/elsewhere.rs"]
 mod elsewhere;
-#[path = "documents/text.rs"]
 mod text;
 #[path = "documents/things.rs"]
 mod things;
@@ -197,7 +196,7 @@ fn every_target_is_there_and_run() {
         let by_hand = TARGETS_BY_HAND.iter().any(|(name, _)| name == target);
         assert!(
             by_ci.contains(target) != by_hand,
-            "who runs make {target}? CI, by day or night: {by_ci:?}"
+            "who runs make {target}? .ci/run or .ci/nightly: {by_ci:?}"
         );
     }
 }

@@ -5,7 +5,6 @@ mod converted;
 #[path = "examples/documented.rs"]
 mod documented;
 mod support;
-#[path = "documents/text.rs"]
 mod text;
 
 use std::io::{Read, Write};

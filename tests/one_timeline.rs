@@ -92,7 +92,7 @@ fn on_one_timeline(start: &str) {
     let file = directory.path().join("output.flv");
     // In milliseconds, as they are: else ffmpeg rounds to a frame rate, which it guesses, and the pause is in it.
     let complaints = run(
-        "ffmpeg -nostdin -v warning -i FILE -map 0 -fps_mode passthrough -enc_time_base -1 -f null -",
+        "ffmpeg -nostdin -v warning -i FILE -map 0 -fps_mode passthrough -enc_time_base 1/1000 -f null -",
         &file,
     );
     assert_eq!(complaints, "");

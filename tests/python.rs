@@ -55,6 +55,26 @@ impl Application {
 }
 
 #[test]
+fn as_the_readme_has_it() {
+    let application = Application::start("readme.py");
+    let answer = application.client().publish("guessed").unwrap();
+    assert_eq!(answer.code, "NetStream.Publish.Denied");
+    let sent = tags(30, 500);
+    let mut client = application.client();
+    client.must_publish("s3cret").unwrap();
+    client.send_all(&sent).unwrap();
+    client.close().unwrap();
+    let (said, directory) = application.finish();
+    let expected = [
+        "rejected: the server's application refused this publisher",
+        "received 30 pushed 30 queued 0 withheld 0",
+    ];
+    assert_eq!(said, expected);
+    let recorded = std::fs::read(directory.path().join("output.flv")).unwrap();
+    flv::assert_same(&sent, &flv::parse(&recorded).unwrap());
+}
+
+#[test]
 fn a_handler_decides() {
     let application = Application::start("decide.py");
     let answer = application.client().publish("wrong?token=1").unwrap();

@@ -41,10 +41,7 @@ pub const COMMANDS: &[(&str, By)] = &[
         ".ci/run",
         Hand("it is what continuous integration runs, this test in it"),
     ),
-    (
-        ".ci/nightly",
-        Hand("it takes an hour or two, and root: CI runs it by night"),
-    ),
+    (".ci/nightly", Hand("it takes an hour or two, and root")),
     ("scripts/pre-commit", File(".ci/run", "scripts/pre-commit")),
     (
         "cargo test --test takeover a_cut_link",
@@ -79,7 +76,7 @@ pub const COMMANDS: &[(&str, By)] = &[
     ),
     (
         "valgrind --tool=callgrind gst-launch-1.0 …",
-        File("scripts/callgrind.sh", "valgrind --tool=callgrind"),
+        Hand("it is the beginning of one"),
     ),
     // docs/performance.md
     (
@@ -152,7 +149,7 @@ pub const COMMANDS: &[(&str, By)] = &[
     ),
     (
         "cargo build --release --example fleet_worker",
-        File("tests/fleet/main.rs", "examples/fleet/worker.rs"),
+        Hand("cargo test builds it for tests/fleet/main.rs, not for release"),
     ),
     (
         "for n in 1 2 3; do target/release/examples/fleet_worker /var/tmp/fleet/$n --elements 12 --agent 194$n \
@@ -178,7 +175,7 @@ pub const COMMANDS: &[(&str, By)] = &[
 
 const RELEASE: &str = "it is part of a release";
 
-/// Targets of the Makefile that CI does not get to, by day (`.ci/run`) or by night (`.ci/nightly`), and why.
+/// Targets of the Makefile that neither `.ci/run` nor `.ci/nightly` gets to, and why.
 pub const TARGETS_BY_HAND: &[(&str, &str)] = &[
     ("help", "it prints the Makefile"),
     ("deb", "test-deb does"),

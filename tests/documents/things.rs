@@ -221,10 +221,6 @@ fn quoted_errors_are_what_the_program_says() {
         "docs/troubleshooting.md",
         "\n## It connects, and nothing or too little is seen\n",
     ));
-    quoted.extend(named_in_first_cells(
-        "README.md",
-        "\n## When it does not work\n",
-    ));
     assert!(quoted.len() > 30, "{quoted:?}");
     let all = read("docs/troubleshooting.md") + &read("README.md");
     for (text, whose) in OF_OTHERS {

@@ -180,7 +180,13 @@ pub fn tee_to(
 ) -> Result<Publisher, String> {
     let sent = directory.join("sent.flv");
     let flv = "f=flv:flvflags=no_duration_filesize";
-    let outputs = format!("[{flv}]{}|[{flv}:onfail=abort]{url}", sent.display());
+    // From version 9 on, ffmpeg insists on a certificate that the system trusts.
+    let tls = if url.starts_with("rtmps:") {
+        ":tls_verify=0"
+    } else {
+        ""
+    };
+    let outputs = format!("[{flv}]{}|[{flv}:onfail=abort{tls}]{url}", sent.display());
     command.args(input_and_codecs);
     command.args(words("-flags +global_header -f tee"));
     let process = Process::spawn(command.arg(outputs))?;
