@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo=${CARGO:-cargo}
-target=$("$cargo" metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+target=$(scripts/target-dir.sh)
 version=$(sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)
 package=$(sed -n 's/^Package: //p' packaging/debian/control)
 library=usr/lib/$(dpkg-architecture --query DEB_HOST_MULTIARCH)/gstreamer-1.0/libgstrtmp2server.so

@@ -13,7 +13,7 @@ cases=("128 8000000" "4096 8000000" "65536 8000000" "128 300000" "4096 300000")
 
 cargo=${CARGO:-cargo}
 # A directory of its own: the library without the element would take the place of the plugin, which has the same name.
-target=$($cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/callgrind
+target=$(scripts/target-dir.sh)/callgrind
 $cargo build --quiet --release --no-default-features --example core_session --target-dir "$target"
 rustc=$(rustc --version)
 work=$(mktemp --directory)

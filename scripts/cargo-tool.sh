@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 cargo=${CARGO:-cargo}
-target=$($cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+target=$(scripts/target-dir.sh)
 path="$target/tools/bin:$PATH"
 
 # Built by Astral, and there in seconds instead of minutes.

@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 cargo=${CARGO:-cargo}
-target=$($cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+target=$(scripts/target-dir.sh)
 PATH=$(scripts/cargo-tool.sh cargo-llvm-cov 0.9.1)
 export PATH
 # The compiler's own tools, or else Debian's, which read the same format.

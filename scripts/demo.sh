@@ -33,7 +33,7 @@ is_listening() {
 cargo build --release --lib
 # As the tests have it: examples in a release build would build everything once more.
 cargo build --example flvdiff
-target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+target=$(scripts/target-dir.sh)
 # GStreamer searches a plugin path with all that is below it, so it gets a directory with nothing but the plugin.
 mkdir "$work/plugins"
 ln --symbolic "$target/release/libgstrtmp2server.so" "$work/plugins/"

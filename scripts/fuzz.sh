@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 CARGO=${CARGO:-cargo}
-target=$($CARGO metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+target=$(scripts/target-dir.sh)
 PATH=$(scripts/cargo-tool.sh cargo-fuzz 0.13.2)
 # A target folder of its own, or each build would undo the other's.
 export CARGO_TARGET_DIR="$target/fuzz" RUSTC_BOOTSTRAP=1 PATH

@@ -11,8 +11,7 @@ keys=${KEYS:-keys}
 recordings=${RECORDINGS:-recordings}
 
 $cargo build --manifest-path examples/ingest/Cargo.toml --locked --profile "${PROFILE:-release}"
-target=$($cargo metadata --manifest-path examples/ingest/Cargo.toml --format-version 1 --no-deps |
-    sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+target=$(scripts/target-dir.sh examples/ingest/Cargo.toml)
 case ${PROFILE:-release} in
 dev) program=$target/debug/ingest ;;
 *) program=$target/${PROFILE:-release}/ingest ;;

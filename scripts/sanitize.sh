@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 cargo=${CARGO:-cargo}
 if [ "${1:-valgrind}" = address ]; then
-    target=$($cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+    target=$(scripts/target-dir.sh)
     # A stable compiler has it, if not officially. What GLib keeps to the end is no leak: that is scripts/traced.sh's.
     export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 CARGO_TARGET_DIR="$target/asan"
     # Without those that measure resident or allocated memory, and those of other programs, which can't load a plugin

@@ -14,7 +14,7 @@ dpkg --info "$deb"
 lintian --allow-root --fail-on error,warning \
     --suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog,initial-upload-closes-no-bugs "$deb"
 cargo build --example flvdiff
-target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+target=$(scripts/target-dir.sh)
 
 . /etc/os-release
 base=$target/deb/$VERSION_CODENAME

@@ -48,8 +48,7 @@ print(*(s.getsockname()[1] for s in sockets))')
 variables=(PROFILE=dev "PORT=$port" "HTTP=127.0.0.1:$http" "KEYS=$work/keys" "RECORDINGS=$work/recordings")
 # Built beforehand: the minute below is for the program.
 "${CARGO:-cargo}" build --manifest-path examples/ingest/Cargo.toml --locked
-target=$("${CARGO:-cargo}" metadata --manifest-path examples/ingest/Cargo.toml --format-version 1 --no-deps |
-    sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+target=$(scripts/target-dir.sh examples/ingest/Cargo.toml)
 "$target"/debug/ingest --help | grep --quiet max-publishers
 
 # In a group of its own, which gets the signals that a terminal sends.

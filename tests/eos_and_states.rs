@@ -483,3 +483,42 @@ fn what_a_flush_turns_away_comes_again() {
     let went = went.lock().unwrap();
     assert_same(&sent, &flv::parse(&went).unwrap());
 }
+
+/// flvdemux of 1.28 ends everything at the codec's end of sequence: whoever stops the pipeline then must not cut off the
+/// publisher, which has yet to say that it ends.
+#[test]
+fn an_end_of_sequence_goes_out_when_the_publisher_has_gone() {
+    let end = |timestamp| Tag {
+        kind: flv::Kind::Video,
+        timestamp,
+        body: b"\x17\x02\0\0\0".to_vec(),
+    };
+    let mut sent = tags(40, 500);
+    // One in the middle, which has its place, and the last.
+    sent.insert(20, end(sent[20].timestamp));
+    sent.push(end(sent[40].timestamp));
+    let directory = tempfile::tempdir().unwrap();
+    let recording = Recording::start(directory.path(), "").unwrap();
+    let source = recording.source().downgrade();
+    let (went, ends) = mpsc::channel();
+    let pad = recording.source().static_pad("src").unwrap();
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let is_end = info
+            .buffer()
+            .is_some_and(|buffer| buffer.size() == 11 + 5 + 4);
+        if is_end {
+            let stats: gst::Structure = source.upgrade().unwrap().property("stats");
+            went.send(stats.get::<String>("state").unwrap()).unwrap();
+        }
+        gst::PadProbeReturn::Ok
+    });
+    let mut client = Client::publisher(recording.address()).unwrap();
+    client.send_all(&sent).unwrap();
+    assert_eq!(ends.recv_timeout(DEADLINE).unwrap(), "publishing");
+    recording.wait_for_counter("received", 42).unwrap();
+    recording.wait_for_counter("pushed", 41).unwrap();
+    assert_eq!(recording.counter("queued"), 1);
+    client.close().unwrap();
+    assert_eq!(ends.recv_timeout(DEADLINE).unwrap(), "listening");
+    assert_same(&sent, &recording.finish().unwrap());
+}

@@ -98,13 +98,6 @@ fn other_protocols(address: SocketAddr) {
 /// Each is closed because of what it says, long before any deadline.
 fn nonsense(address: SocketAddr) {
     const STRICT_ARRAY_OF_ONE: [u8; 5] = [10, 0, 0, 0, 1];
-    let unfinished: Vec<u8> = (3..22)
-        .flat_map(|chunk_stream| {
-            let mut chunk = peer::message_header(chunk_stream, peer::VIDEO, 1, 0xFF_FFFF);
-            chunk.resize(chunk.len() + 128, 0);
-            chunk
-        })
-        .collect();
     let kinds: [(&str, Vec<u8>); 5] = [
         ("garbage", vec![0xFF; 10_000]),
         (
@@ -115,7 +108,7 @@ fn nonsense(address: SocketAddr) {
             "a deep command",
             peer::connect_with(&STRICT_ARRAY_OF_ONE.repeat(3_000)),
         ),
-        ("300 MB of unfinished messages", unfinished),
+        ("300 MB of unfinished messages", peer::unfinished_messages()),
         (
             "3,000 messages of no meaning",
             peer::message(UNKNOWN_TYPE, 0, &[0; 100]).repeat(3000),

@@ -18,7 +18,7 @@
 
 use super::audio::{AudioCodec, AudioPacket, AudioTag, inspect_audio};
 use super::enhanced::{
-    ExPacket, FourCc, NoTracks, Track, Tracks, audio_packet_type as audio_type,
+    ExPacket, FourCc, NoTracks, Track, audio_packet_type as audio_type,
     video_packet_type as video_type,
 };
 use super::video::{VideoCodec, VideoPacket, VideoTag, inspect_video};
@@ -210,18 +210,15 @@ fn known_audio(body: &[u8], tag: AudioTag) -> Legacy {
 }
 
 fn enhanced_video(body: &[u8]) -> Legacy {
-    let ex = match ExPacket::video(body) {
-        Ok(ex) => ex,
-        Err(reason) => return Legacy::Drop(reason.into()),
-    };
     let Main {
+        packet_type,
         track,
         other_tracks,
-    } = match main_track(ex.tracks) {
+    } = match main_track(ExPacket::video(body)) {
         Ok(main) => main,
         Err(reason) => return Legacy::Drop(reason),
     };
-    if ex.packet_type == video_type::METADATA {
+    if packet_type == video_type::METADATA {
         return Legacy::Drop(DropReason::Metadata);
     }
     if track.four_cc != FourCc::AVC {
@@ -229,7 +226,7 @@ fn enhanced_video(body: &[u8]) -> Legacy {
     }
     let frame_type = body.first().map_or(0, |head| head & FRAME_TYPE);
     let payload = track.payload;
-    let (header, payload) = match ex.packet_type {
+    let (header, payload) = match packet_type {
         video_type::SEQUENCE_START if !payload.is_empty() => ([KEY | AVC, 0, 0, 0, 0], payload),
         video_type::CODED_FRAMES => {
             let Some((&[t2, t1, t0], nalus)) = payload.split_first_chunk() else {
@@ -250,21 +247,18 @@ fn enhanced_video(body: &[u8]) -> Legacy {
 }
 
 fn enhanced_audio(body: &[u8]) -> Legacy {
-    let ex = match ExPacket::audio(body) {
-        Ok(ex) => ex,
-        Err(reason) => return Legacy::Drop(reason.into()),
-    };
     let Main {
+        packet_type,
         track,
         other_tracks,
-    } = match main_track(ex.tracks) {
+    } = match main_track(ExPacket::audio(body)) {
         Ok(main) => main,
         Err(reason) => return Legacy::Drop(reason),
     };
-    if ex.packet_type == audio_type::MULTICHANNEL_CONFIG {
+    if packet_type == audio_type::MULTICHANNEL_CONFIG {
         return Legacy::Drop(DropReason::MultichannelConfig);
     }
-    let header = match (track.four_cc, ex.packet_type) {
+    let header = match (track.four_cc, packet_type) {
         (FourCc::AAC | FourCc::MP3, audio_type::SEQUENCE_END) => {
             return Legacy::Drop(DropReason::EndOfSequence);
         }
@@ -295,15 +289,21 @@ impl From<NoTracks> for DropReason {
     }
 }
 
-/// The track that a legacy body holds.
+/// What a legacy body can hold of a packet: one track.
 struct Main<'a> {
+    packet_type: u8,
     track: Track<'a>,
     /// How many others are beside it.
     other_tracks: usize,
 }
 
 /// The first track with id 0.
-fn main_track(tracks: Tracks<'_>) -> Result<Main<'_>, DropReason> {
+fn main_track(packet: Result<ExPacket<'_>, NoTracks>) -> Result<Main<'_>, DropReason> {
+    let ExPacket {
+        packet_type,
+        tracks,
+        ..
+    } = packet?;
     let (mut main, mut other_tracks, mut truncated) = (None, 0, false);
     for track in tracks {
         match track {
@@ -314,6 +314,7 @@ fn main_track(tracks: Tracks<'_>) -> Result<Main<'_>, DropReason> {
     }
     match main {
         Some(track) => Ok(Main {
+            packet_type,
             track,
             other_tracks,
         }),

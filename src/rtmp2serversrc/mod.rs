@@ -2,6 +2,7 @@
 
 mod bitrate;
 mod compat;
+mod farewell;
 mod imp;
 mod limiter;
 mod observer;

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use publishers::{Clip, Sent, Truth, publisher_of};
 use support::certificates::Identity;
 use support::flv::{self, Rules};
+use support::haproxy::HAPROXY;
 use support::launch::{free_port, wait_for_listener};
 use support::pipeline::wait_until;
 use support::process::Process;
@@ -144,7 +145,7 @@ impl Balancer {
         let new_address = || SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let (address, tls_address) = (new_address(), new_address());
         let configuration = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/fleet/haproxy.cfg");
-        let mut command = Command::new("/usr/sbin/haproxy");
+        let mut command = Command::new(HAPROXY);
         command.args(["-db", "-f", configuration]);
         command.env("FLEET_BIND", address.to_string());
         if let Some(certificate) = certificate {

@@ -9,7 +9,7 @@ use super::pipeline::{DEADLINE, wait_until};
 use super::process::Process;
 
 /// Debian has it where a user's PATH does not lead.
-const HAPROXY: &str = "/usr/sbin/haproxy";
+pub const HAPROXY: &str = "/usr/sbin/haproxy";
 
 pub struct Haproxy {
     process: Process,

@@ -74,6 +74,16 @@ pub fn message(type_id: u8, stream_id: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// The beginnings of 19 messages of 16 MiB.
+pub fn unfinished_messages() -> Vec<u8> {
+    let beginning = |chunk_stream| {
+        let mut chunk = message_header(chunk_stream, VIDEO, 1, 0xFF_FFFF);
+        chunk.resize(chunk.len() + 128, 0);
+        chunk
+    };
+    (3..22).flat_map(beginning).collect()
+}
+
 pub fn amf_string(text: &str) -> Vec<u8> {
     [&[2][..], &key(text)].concat()
 }

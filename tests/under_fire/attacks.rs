@@ -127,19 +127,12 @@ fn mutate(recording: &[u8], random: &mut Random) -> Vec<u8> {
 /// Those that come to say something short and wrong.
 pub fn skirmishers(battle: &Battle, address: SocketAddr) {
     const STRICT_ARRAY_OF_ONE: [u8; 5] = [10, 0, 0, 0, 1];
-    let unfinished: Vec<u8> = (3..22)
-        .flat_map(|chunk_stream| {
-            let mut chunk = peer::message_header(chunk_stream, peer::VIDEO, 1, 0xFF_FFFF);
-            chunk.resize(chunk.len() + 128, 0);
-            chunk
-        })
-        .collect();
     let said_after_the_handshake = [
         vec![0xFF; 10_000],
         peer::message(peer::SET_CHUNK_SIZE, 0, &[0; 4]),
         peer::message(peer::SET_CHUNK_SIZE, 0, &[0x7F, 0xFF, 0xFF, 0xFF]),
         peer::connect_with(&STRICT_ARRAY_OF_ONE.repeat(5_000)),
-        unfinished,
+        peer::unfinished_messages(),
         // In mid-air: no connect before.
         peer::message(peer::VIDEO, 1, &[0x17; 20_000]),
         peer::publish_command("good"),

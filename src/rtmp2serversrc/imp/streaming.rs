@@ -13,6 +13,7 @@ use super::{DRAIN_DEADLINE, Rtmp2ServerSrc, lock};
 use crate::queue::{Found, Hand, Tally};
 use crate::rtmp::Media;
 use crate::rtmp2serversrc::compat::{self, NoTag};
+use crate::rtmp2serversrc::farewell::Farewell;
 use crate::rtmp2serversrc::output::{Output, Tag};
 use crate::rtmp2serversrc::{CAT, signals};
 use crate::server::{EndReason, Item, Publisher, Route};
@@ -25,6 +26,7 @@ pub(super) struct Stream {
     pub(super) route: Option<Arc<Route>>,
     /// What was taken from the route's queue and has not gone out.
     hand: Hand<Item>,
+    farewell: Farewell,
     /// The first tag, behind the file header.
     next: Option<gst::Buffer>,
     /// The buffer that `create` returned last, until the pad has seen it. Since
@@ -92,8 +94,8 @@ impl Stream {
     }
 
     fn next_item(&mut self) -> Option<Item> {
-        let route = self.route.as_ref()?;
-        route.queue().pop(&mut self.hand)
+        let queue = self.route.as_ref()?.queue();
+        self.farewell.next(|| queue.pop(&mut self.hand))
     }
 
     /// Turns one message into a tag.
@@ -357,11 +359,14 @@ impl Rtmp2ServerSrc {
                 None => {
                     let route = stream.route.clone().ok_or(gst::FlowError::Flushing)?;
                     drop(stream);
-                    if !self.wait(&route)? {
+                    let has_more = self.wait(&route)?;
+                    stream = lock(&self.stream);
+                    if has_more {
+                        route.queue().take(&mut stream.hand);
+                    } else if !stream.farewell.release() {
+                        drop(stream);
                         return self.end();
                     }
-                    stream = lock(&self.stream);
-                    route.queue().take(&mut stream.hand);
                     continue;
                 }
             }
