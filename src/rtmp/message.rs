@@ -78,7 +78,20 @@ impl Body {
         tailroom: usize,
         in_hand: usize,
     ) {
-        let len = self.len() + bytes.len();
+        self.append_all([bytes], bytes.len(), declared, tailroom, in_hand);
+    }
+
+    /// The same with bytes in several pieces, `total` in all.
+    #[inline]
+    pub(crate) fn append_all<'a>(
+        &mut self,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+        total: usize,
+        declared: usize,
+        tailroom: usize,
+        in_hand: usize,
+    ) {
+        let len = self.len() + total;
         let full = self.headroom + declared + tailroom;
         let needed = if len < declared {
             self.headroom + len
@@ -93,7 +106,9 @@ impl Body {
         if self.bytes.is_empty() {
             self.bytes.resize(self.headroom, 0);
         }
-        self.bytes.extend_from_slice(bytes);
+        for piece in pieces {
+            self.bytes.extend_from_slice(piece);
+        }
     }
 
     /// Copies `bytes` into a body of their own.

@@ -269,7 +269,44 @@ impl ChunkReader {
                     body,
                 }));
             }
+            self.read_on(chunk.stream, input);
         }
+    }
+
+    /// The chunks between a message's first and its last that are whole in the input: nearly
+    /// all encoders send them one behind the other, each behind a header of one byte. In
+    /// chunks of 128 bytes they are nearly all there is. What is different in any way is left
+    /// to [`read`](Self::read).
+    fn read_on(&mut self, index: usize, input: &mut &[u8]) {
+        let stream = &mut self.streams[index];
+        let (Some(header), Some(Partial::Kept(body))) =
+            (stream.shortest_header(), &mut stream.partial)
+        else {
+            return;
+        };
+        let size = self.chunk_size as usize;
+        let missing = stream.length as usize - body.len();
+        let chunks = input
+            .chunks_exact(1 + size)
+            .take(missing.saturating_sub(1) / size);
+        let count = chunks.take_while(|chunk| chunk[0] == header).count();
+        let total = count * size;
+        if count == 0 || self.unfinished + total > self.max_unfinished {
+            return;
+        }
+        let (chunks, rest) = input.split_at(count * (1 + size));
+        let ahead = *self.ahead.get_or_insert(index);
+        let in_hand = if ahead == index { rest.len() } else { 0 };
+        let payloads = chunks.chunks_exact(1 + size).map(|chunk| &chunk[1..]);
+        body.append_all(
+            payloads,
+            total,
+            stream.length as usize,
+            self.tailroom,
+            in_hand,
+        );
+        self.unfinished += total;
+        *input = rest;
     }
 
     /// Reads a chunk's header and brings its chunk stream up to date.
@@ -391,6 +428,13 @@ impl ChunkStream {
             }
             MessageHeader::Same => self.advance(),
         }
+    }
+
+    /// The header of a chunk that goes on with its message, if it has one byte.
+    fn shortest_header(&self) -> Option<u8> {
+        const SAME: u8 = 3 << 6;
+        let id = u8::try_from(self.id).ok()?;
+        ((2..64).contains(&id) && self.extended.is_none()).then_some(SAME | id)
     }
 
     fn set_delta(&mut self, time: u32, extended: bool) {

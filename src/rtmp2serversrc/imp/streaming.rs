@@ -35,9 +35,8 @@ pub(super) struct Stream {
     held: Option<Held>,
     /// Downstream has got its first frame of a kind: see `announce_latency`.
     latency_due: bool,
-    /// There were tags of further tracks, which the log is to say once.
-    tracks_left_out: bool,
-    warned_of_tracks: bool,
+    /// There was the first tag of a further track, which the log is to say.
+    warning_due: bool,
     /// Whose tags are going out.
     publisher: Option<Arc<Publisher>>,
     /// How the last publisher left: why EOS follows.
@@ -102,8 +101,9 @@ impl Stream {
     fn tag(&mut self, media: Media, running_time: impl Fn() -> Option<u64>) -> Result<Tag, NoTag> {
         let goes_on = self.publisher.as_ref().is_some_and(|p| p.goes_on);
         let output = self.output.as_mut().ok_or(NoTag::Withheld)?;
+        let had_tracks = output.counts.withheld_compat.has_other_tracks();
         let tag = output.tag(media, goes_on, running_time);
-        self.tracks_left_out = output.counts.withheld_compat.has_other_tracks();
+        self.warning_due |= !had_tracks && output.counts.withheld_compat.has_other_tracks();
         let tag = tag?;
         self.latency_due |= tag.is_new_stream;
         Ok(tag)
@@ -302,7 +302,7 @@ impl Rtmp2ServerSrc {
         // The lock is held for what is nearly always the case, a plain tag from the hand, and for nothing that waits or
         // calls out.
         loop {
-            if stream.tracks_left_out && !std::mem::replace(&mut stream.warned_of_tracks, true) {
+            if std::mem::take(&mut stream.warning_due) {
                 drop(stream);
                 gst::warning!(CAT, imp = self, "{}", compat::TRACKS_LEFT_OUT);
                 stream = lock(&self.stream);
