@@ -16,9 +16,10 @@ ready_made() {
         *) return 1 ;;
     esac
     package=astral_dev_toolchain_$(echo "$1" | tr - _)-$2
-    scripts/from-wheel.sh "astral-dev-toolchain-$1==$2" "$sha256" "$package.data/scripts/$1" "$target/tools/bin/$1" >&2 &&
-        # Whether it runs here.
-        "$target/tools/bin/$1" "${1#cargo-}" --version >&2
+    tool=$target/tools/bin/$1
+    scripts/from-wheel.sh "astral-dev-toolchain-$1==$2" "$sha256" "$package.data/scripts/$1" "$tool" >&2 || return 1
+    # Whether it runs here.
+    "$tool" "${1#cargo-}" --version >&2 || { rm --force "$tool"; return 1; }
 }
 
 if ! PATH=$path command -v "${3:-$1}" >/dev/null && ! ready_made "$1" "$2"; then

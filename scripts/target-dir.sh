@@ -3,5 +3,5 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-${CARGO:-cargo} metadata --manifest-path "${1:-Cargo.toml}" --format-version 1 --no-deps |
-    sed 's/.*"target_directory":"\([^"]*\)".*/\1/'
+metadata=$(${CARGO:-cargo} metadata --manifest-path "${1:-Cargo.toml}" --format-version 1 --no-deps)
+echo "$metadata" | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'

@@ -20,6 +20,11 @@ if ! command -v debootstrap >/dev/null; then
 fi
 # A folder that is complete says for which packages.
 if [ "$(cat "$root/.complete" 2>/dev/null)" != "$packages" ]; then
+    # What an earlier run left mounted there is not to be removed with it.
+    if grep --quiet " $root[/ ]" /proc/self/mounts; then
+        echo "$root: something is mounted there, from a run that was killed: umount it first" >&2
+        exit 1
+    fi
     rm --recursive --force --one-file-system "$root"
     # The mirror that this machine uses itself.
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head --lines=1)

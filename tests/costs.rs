@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use core_support::strangers::strangers;
 use core_support::wire::{
-    AUDIO, SET_CHUNK_SIZE, USER_CONTROL, VIDEO, command, connect, control, fmt0, handshake,
+    AUDIO, SET_CHUNK_SIZE, USER_CONTROL, VIDEO, command, connect, control, fmt0, fmt3, handshake,
     message, text, until_published,
 };
 use core_support::{Seen, Server};
 use gst::prelude::*;
-use gstrtmp2server::rtmp::Error;
+use gstrtmp2server::rtmp::{Error, Limits};
 use support::client::{Client, tags};
 use support::own_process::{resident_bytes, wait_until};
 use support::peer;
@@ -262,6 +262,29 @@ fn chunks_of_one_byte_cost_a_bounded_time() {
         // 3 µs a chunk in an unoptimised build.
         assert!(took < Duration::from_secs(1), "{what}: {took:?}");
     }
+}
+
+/// Small chunks, more of them at hand than may be taken: each is looked at once.
+#[test]
+fn a_run_beyond_the_bound_costs_a_bounded_time() {
+    let limits = Limits::default();
+    let begin = |chunk_stream| fmt0(chunk_stream, 0, limits.max_message_size, VIDEO, 1);
+    let chunk = vec![7; MIB];
+    let mut server = Server::fed([&until_published()[..], &control(SET_CHUNK_SIZE, MIB as u32)]);
+    server.feed(&begin(5));
+    (1..15).for_each(|_| server.feed(&[&chunk[..], &fmt3(5)].concat()));
+    server.feed(&[&chunk[..], &begin(6), &chunk, &control(SET_CHUNK_SIZE, 2)].concat());
+    assert_eq!(server.failed(), None);
+    // There is room for one more MiB.
+    let run = [&fmt3(6)[..], &[7, 7]].concat().repeat(MIB);
+    let since = cpu_time();
+    server.feed(&run);
+    let took = cpu_time() - since;
+    println!("{took:?}");
+    let limit = limits.max_unfinished;
+    assert_eq!(server.failed(), Some(&Error::TooMuchUnfinished { limit }));
+    // In an unoptimised build.
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 /// What many paced publishers cost is the switching of threads more than the bytes.

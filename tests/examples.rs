@@ -307,12 +307,16 @@ fn http_flv() {
 }
 
 /// One of several may be first in PATH, and have no gi.
-fn python_with_gi() -> &'static str {
-    let has_gi = |python: &&str| {
-        let probe = Command::new(python).args(["-c", "import gi"]).output();
-        probe.is_ok_and(|output| output.status.success())
+fn python_with_gi() -> String {
+    let with_gi = |python: &str| {
+        let probe = "import gi, sys; print(sys.executable)";
+        let said = Command::new(python).args(["-c", probe]).output().ok()?;
+        let path = String::from_utf8(said.stdout).ok()?.trim().to_owned();
+        said.status.success().then_some(path)
     };
-    let python = ["python3", "/usr/bin/python3"].into_iter().find(has_gi);
+    let python = ["python3", "/usr/bin/python3"]
+        .into_iter()
+        .find_map(with_gi);
     python.expect("python3-gi is installed")
 }
 

@@ -288,7 +288,7 @@ fn a_run_of_chunks_and_what_can_end_it() {
         (control(SET_CHUNK_SIZE, SIZE as u32), true),
         (control(ABORT, 4), false),
         (again, false),
-        // A longer header of the same chunk stream is no continuation of it.
+        // A continuation of nothing, on chunk stream 68.
         (vec![0xC0, 4], false),
     ];
     for (id, time) in [(4, 10), (4, 0x0100_0000), (63, 10), (64, 10), (400, 10)] {
@@ -315,6 +315,8 @@ fn a_run_of_chunks_and_what_can_end_it() {
                 let seen = received(&parts);
                 if *goes_on {
                     assert!(seen.contains(&video(time, &body)), "{id} {time} {place}");
+                } else if between[..] == [0xC0, 4] {
+                    assert_eq!(seen, [Seen::Failed(Error::NoSuchMessage(68))]);
                 }
             }
         }

@@ -41,7 +41,7 @@ pub const COMMANDS: &[(&str, By)] = &[
         ".ci/run",
         Hand("it is what continuous integration runs, this test in it"),
     ),
-    (".ci/nightly", Hand("it takes an hour or two, and root")),
+    (".ci/nightly", Hand("it takes some two hours, and root")),
     ("scripts/pre-commit", File(".ci/run", "scripts/pre-commit")),
     (
         "cargo test --test takeover a_cut_link",

@@ -115,7 +115,7 @@ fn relays() {
         "cargo run --release --example relay ",
         &[
             ("example.com", format!("127.0.0.1:{}", there.port())),
-            ("7001", free_port().to_string()),
+            (":7001", format!(":{}", free_port())),
         ],
     );
     let sent = checkout.publish("key").finish();
@@ -131,7 +131,7 @@ fn plays_over_http() {
     let http = free_port();
     let server = checkout.start(
         "cargo run --release --example http_flv ",
-        &[("8080", http.to_string())],
+        &[(" 8080", format!(" {http}"))],
     );
     let mut player = TcpStream::connect(("127.0.0.1", http)).unwrap();
     player.set_read_timeout(Some(DEADLINE)).unwrap();

@@ -286,14 +286,15 @@ impl ChunkReader {
         };
         let size = self.chunk_size as usize;
         let missing = stream.length as usize - body.len();
-        let chunks = input
-            .chunks_exact(1 + size)
-            .take(missing.saturating_sub(1) / size);
+        // No more than may be taken: what is counted in vain would be counted again.
+        let room = self.max_unfinished.saturating_sub(self.unfinished);
+        let most = missing.saturating_sub(1).min(room) / size;
+        let chunks = input.chunks_exact(1 + size).take(most);
         let count = chunks.take_while(|chunk| chunk[0] == header).count();
-        let total = count * size;
-        if count == 0 || self.unfinished + total > self.max_unfinished {
+        if count == 0 {
             return;
         }
+        let total = count * size;
         let (chunks, rest) = input.split_at(count * (1 + size));
         let ahead = *self.ahead.get_or_insert(index);
         let in_hand = if ahead == index { rest.len() } else { 0 };
