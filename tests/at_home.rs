@@ -81,8 +81,32 @@ impl Drop for Player {
     }
 }
 
+/// What decoding takes, loaded beforehand. Libraries take as long as the latency on a slow machine, and the first frames
+/// would be late for it.
+fn load_decoders() {
+    init();
+    for name in [
+        "flvdemux",
+        "typefind",
+        "multiqueue",
+        "decodebin",
+        "decodebin3",
+        "parsebin",
+        "h264parse",
+        "aacparse",
+        "avdec_h264",
+        "avdec_aac",
+    ] {
+        let element = gst::ElementFactory::make(name).build().expect(name);
+        // A decoder has its library open by then.
+        element.set_state(gst::State::Ready).expect(name);
+        element.set_state(gst::State::Null).expect(name);
+    }
+}
+
 /// Every picture and every packet of sound is decoded and shown in time.
 fn plays(start: impl Fn() -> Player) {
+    load_decoders();
     in_real_time(|| {
         let directory = tempfile::tempdir().unwrap();
         let player = start();
