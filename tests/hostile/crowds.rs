@@ -90,6 +90,23 @@ fn who_has_shaken_hands_does_not_make_way_for_strangers() {
     });
 }
 
+/// Whoever has shaken hands publishes one picture, which is all there is in the file.
+fn is_recorded(mut publisher: TcpStream, recording: Recording) {
+    let commands = [
+        peer::connect_command("live"),
+        peer::publish_command("test"),
+        peer::message(peer::VIDEO, 1, PICTURE),
+    ];
+    publisher.write_all(&commands.concat()).unwrap();
+    publisher.shutdown(Shutdown::Write).unwrap();
+    let sent = Tag {
+        kind: Kind::Video,
+        timestamp: 0,
+        body: PICTURE.to_vec(),
+    };
+    assert_same(&[sent], &recording.finish().unwrap());
+}
+
 /// With the default of 64 places, between its C1 and its C2, which is a round trip.
 #[test]
 fn who_is_shaking_hands_does_not_make_way_for_silent_ones() {
@@ -106,19 +123,7 @@ fn who_is_shaking_hands_does_not_make_way_for_silent_ones() {
             .collect();
         insist_on(&recording, "connections", SILENT as u64 + 1);
         publisher.write_all(&answer[1..1 + 1536]).unwrap();
-        let commands = [
-            peer::connect_command("live"),
-            peer::publish_command("test"),
-            peer::message(peer::VIDEO, 1, PICTURE),
-        ];
-        publisher.write_all(&commands.concat()).unwrap();
-        publisher.shutdown(Shutdown::Write).unwrap();
-        let sent = Tag {
-            kind: Kind::Video,
-            timestamp: 0,
-            body: PICTURE.to_vec(),
-        };
-        assert_same(&[sent], &recording.finish().unwrap());
+        is_recorded(publisher, recording);
         drop(silent);
     });
 }
@@ -190,19 +195,7 @@ fn floods_from_a_few_addresses_leave_the_others_their_places() {
             if !is_greeted {
                 publisher = greet(publisher);
             }
-            let commands = [
-                peer::connect_command("live"),
-                peer::publish_command("test"),
-                peer::message(peer::VIDEO, 1, PICTURE),
-            ];
-            publisher.write_all(&commands.concat()).unwrap();
-            publisher.shutdown(Shutdown::Write).unwrap();
-            let sent = Tag {
-                kind: Kind::Video,
-                timestamp: 0,
-                body: PICTURE.to_vec(),
-            };
-            assert_same(&[sent], &recording.finish().unwrap());
+            is_recorded(publisher, recording);
             drop((before, after));
         }
     });
